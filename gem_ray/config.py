@@ -1,0 +1,306 @@
+"""Every option of every job, as dataclasses: the one place where a default stands.
+
+Nothing heavy is imported here, so that ``--help`` answers at once. ``configs/*.yaml`` hold values only; Hydra composes
+them in ``jobs/`` and ``OmegaConf.to_object`` turns the result into these types once. Impossible settings fail in
+``__post_init__``, naming the fields.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from gem_ray.errors import ConfigError
+
+RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+PAPER_ATTRIBUTES = ("bangs", "bald", "male", "beard", "blond", "makeup")
+
+
+def _check(condition: bool, message: str) -> None:
+    if not condition:
+        raise ConfigError(message)
+
+
+def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    _check(value in allowed, f"{name}={value!r} is not known; choose one of {', '.join(allowed)}")
+
+
+@dataclass(kw_only=True)
+class StorageConfig:
+    """How object storage is reached. Credentials come from the environment or the instance, never from here."""
+
+    endpoint_url: str | None = None
+    """S3 endpoint, for servers other than AWS; None uses AWS."""
+    region: str | None = None
+    """S3 region; None takes it from the environment."""
+    anonymous: bool = False
+    """Read a public bucket without credentials."""
+    attempts: int = 5
+    """Tries of one read or write before a storage fault is an error."""
+
+
+@dataclass(kw_only=True)
+class PrepareConfig:
+    """``jobs.prepare``: images of any source to fixed-size shards with a manifest."""
+
+    source: str = "faces"
+    """``faces`` (drawn here), or a folder, zip, tar, npz or fsspec URI of images."""
+    image_size: int = 64
+    """Side of the stored square images in pixels."""
+    crop: int = 0
+    """Side of the centre crop before resizing, in source pixels; 0 takes the largest centre square."""
+    num_images: int = 20_000
+    """How many faces to draw; with other sources an upper bound, 0 for all."""
+    seed: int = 0
+    """Seed of drawn faces and of the order in which images go to shards."""
+    shard_mb: int = 64
+    """Upper bound of pixels in one shard, in MB (10^6 bytes)."""
+    max_bad_share: float = 0.01
+    """Share of undecodable images over which the job fails."""
+    max_pixels: int = 16_000_000
+    """Images of more pixels are refused by their header, before decoding."""
+    concurrency: int = 2
+    """Ray Data tasks that decode at the same time."""
+
+    def __post_init__(self) -> None:
+        _check(self.image_size >= 8, f"prepare.image_size={self.image_size} must be at least 8")
+        _check(0 <= self.max_bad_share <= 1, f"prepare.max_bad_share={self.max_bad_share} must lie in [0, 1]")
+        _check(self.shard_mb >= 1, f"prepare.shard_mb={self.shard_mb} must be at least 1")
+
+
+@dataclass(kw_only=True)
+class DataConfig:
+    """What training reads."""
+
+    uri: str = "data/faces"
+    """Folder of shards and manifest: a path, ``file://`` or ``s3://``."""
+    batch_size: int = 128
+    """Images of one step over all workers."""
+    ingest: str = "auto"
+    """``memory`` (read once, global shuffle), ``stream`` (fixed windows), or ``auto`` by size."""
+    memory_limit_gb: float = 4.0
+    """With ``auto``: the largest data set, in GB per worker, that is held in memory."""
+    window_shards: int = 4
+    """With ``stream``: shards whose records are shuffled together."""
+    holdout: int = 512
+    """Images at the end of the data that are kept for evaluation and never trained on."""
+
+    def __post_init__(self) -> None:
+        _one_of("data.ingest", self.ingest, ("auto", "memory", "stream"))
+        _check(self.batch_size >= 1, f"data.batch_size={self.batch_size} must be positive")
+        _check(self.holdout >= 1, f"data.holdout={self.holdout} must be positive: the report needs unseen images")
+
+
+@dataclass(kw_only=True)
+class ModelConfig:
+    """The beta-VAE and the graph network between encoder and decoder."""
+
+    attributes: list[str] = field(default_factory=lambda: list(PAPER_ATTRIBUTES))
+    """Names of the nodes of the DisGraph, as the MLLM is asked about them."""
+    node_dim: int = 1
+    """Latent dimensions of one node."""
+    residual_dim: int = 26
+    """Unnamed latents outside the graph; 0 is the paper's setting."""
+    network: str = "locatello"
+    """Convolutional network: ``locatello`` or ``burgess`` (evaluation.md)."""
+    width: int = 1
+    """Multiplies the channels of the convolutions."""
+    gnn_layers: int = 1
+    """Rounds of message passing; 1 keeps z_rel linear in z."""
+    gnn_hidden: int = 16
+    """Width of the node features between rounds (unused with one round)."""
+
+    def __post_init__(self) -> None:
+        _one_of("model.network", self.network, ("locatello", "burgess"))
+        _check(len(self.attributes) >= 2, f"model.attributes={self.attributes}: a relation needs at least two")
+        for name in ("node_dim", "width", "gnn_layers", "gnn_hidden"):
+            _check(getattr(self, name) >= 1, f"model.{name}={getattr(self, name)} must be at least 1")
+        _check(self.residual_dim >= 0, f"model.residual_dim={self.residual_dim} must not be negative")
+
+    @property
+    def num_nodes(self) -> int:
+        """Attributes in the graph."""
+        return len(self.attributes)
+
+
+@dataclass(kw_only=True)
+class ObjectiveConfig:
+    """Weights of the loss terms (method.md section 2)."""
+
+    reconstruction: str = "bernoulli"
+    """Reconstruction term, summed over pixels: ``bernoulli``, ``gaussian`` or ``l1``."""
+    reconstruction_weight: float = 1.0
+    """l_rec."""
+    beta: float = 2.0
+    """Weight of KL(q(z|x) || N(0, I))."""
+    kl_warmup_steps: int = 500
+    """Steps over which beta rises linearly from 0."""
+    graph_weight: float = 50.0
+    """l_graph: pull of the refined adjacency to the DisGraph, by confidence."""
+    align_weight: float = 200.0
+    """l_align: pull of each node to the MLLM's score on the scored images; 0 turns it off."""
+    align_on: str = "z"
+    """Which code is aligned: ``z`` or ``z_rel``."""
+    align_batch: int = 64
+    """Scored images of one step over all workers."""
+    adversarial_weight: float = 0.0
+    """l_gem: joint-KL term from the discriminator on (x, z_rel); 0 turns it off."""
+    importance_clamp: bool = False
+    """Weight the decoder's samples by clamp(exp(D), 0.5, 2), as DEAR does."""
+
+    def __post_init__(self) -> None:
+        _one_of("objective.reconstruction", self.reconstruction, ("bernoulli", "gaussian", "l1"))
+        _one_of("objective.align_on", self.align_on, ("z", "z_rel"))
+        for name in ("reconstruction_weight", "beta", "graph_weight", "align_weight", "adversarial_weight"):
+            _check(getattr(self, name) >= 0, f"objective.{name}={getattr(self, name)} must not be negative")
+
+
+@dataclass(kw_only=True)
+class TrainConfig:
+    """``jobs.train``: workers, steps, precision, checkpoints."""
+
+    steps: int = 3_000
+    """Optimiser steps in all."""
+    num_workers: int = 2
+    """Ray Train workers; each holds the model and a part of every batch."""
+    use_gpu: bool = False
+    """One GPU a worker with nccl; otherwise CPU workers with gloo."""
+    cpus_per_worker: float = 1.0
+    """Logical CPUs reserved for one worker; its torch threads are as many, at least one."""
+    learning_rate: float = 1e-3
+    """Adam, for encoder, decoder, graph network and adjacency."""
+    discriminator_learning_rate: float = 1e-4
+    """Adam, for the discriminator."""
+    precision: str = "auto"
+    """Autocast of the networks: ``bf16``, ``fp32``, or ``auto`` (bf16 where the hardware has it). Losses are fp32."""
+    compile: bool = False
+    """Run the model through torch.compile."""
+    seed: int = 0
+    """Seed of initial weights, sample order and noise."""
+    checkpoint_every_steps: int = 500
+    """Steps between checkpoints; after a kill at most two intervals are redone."""
+    keep_checkpoints: int = 3
+    """Complete checkpoints that are kept."""
+    log_every_s: float = 5.0
+    """Seconds between two progress lines."""
+    log_every_steps: int = 20
+    """Steps between two lines of metrics.jsonl and TensorBoard."""
+    max_failures: int = 8
+    """Worker deaths that are recovered from before the run gives up."""
+
+    def __post_init__(self) -> None:
+        _one_of("train.precision", self.precision, ("auto", "bf16", "fp32"))
+        for name in ("steps", "num_workers", "checkpoint_every_steps", "keep_checkpoints", "log_every_steps"):
+            _check(getattr(self, name) >= 1, f"train.{name}={getattr(self, name)} must be at least 1")
+        _check(self.learning_rate > 0, f"train.learning_rate={self.learning_rate} must be positive")
+
+
+@dataclass(kw_only=True)
+class GraphConfig:
+    """The DisGraph's store and how training follows it."""
+
+    poll_every_s: float = 1.0
+    """Seconds between two looks of rank 0's background thread at the store."""
+    refresh_every_steps: int = 10
+    """Steps between two points where all ranks may change to a newer version together."""
+    max_staleness: int = 50
+    """A push based on a version older than this many versions is refused."""
+    max_change: float = 1.0
+    """Largest change of one edge's strength by one push; a larger one is clamped."""
+    snapshot_every_pushes: int = 20
+    """Pushes between two snapshots in storage."""
+
+    def __post_init__(self) -> None:
+        _check(self.poll_every_s > 0, f"graph.poll_every_s={self.poll_every_s} must be positive")
+        _check(self.refresh_every_steps >= 1, f"graph.refresh_every_steps={self.refresh_every_steps} must be >= 1")
+        _check(0 < self.max_change <= 2, f"graph.max_change={self.max_change} must lie in (0, 2]")
+
+
+@dataclass(kw_only=True)
+class ScoringConfig:
+    """The MLLM in Ray Serve, and the rescorer that asks it."""
+
+    scorer: str = "vllm"
+    """``vllm`` (Serve), or ``none``: train on the graph the run starts with."""
+    model: str = "nano"
+    """``nano`` (shipped), a folder, or a hub id of a vision-language model that vLLM supports."""
+    num_replicas: int = 1
+    """Serve replicas, each with an engine of its own."""
+    num_cpus: float = 1.0
+    """Logical CPUs of one replica."""
+    num_gpus: float = 0.0
+    """GPUs of one replica; 0 runs vLLM's CPU engine."""
+    max_ongoing_requests: int = 8
+    """Requests (batches of questions) one replica works on at a time."""
+    max_queued_requests: int = 32
+    """Requests a caller may have waiting; more are refused at once."""
+    deadline_s: float = 60.0
+    """Seconds after which a request without an answer has failed."""
+    batch_questions: int = 48
+    """Questions of one request."""
+    initial_images: int = 512
+    """Images of the first scan (the paper: 1,500)."""
+    round_images: int = 128
+    """New data images scored in one later round."""
+    traversal_images: int = 8
+    """Start images of the traversals scored in one later round."""
+    traversal_steps: int = 5
+    """Positions of a node in one traversal."""
+    round_every_s: float = 20.0
+    """Seconds between the starts of two rounds."""
+    max_in_flight: int = 4
+    """Requests the rescorer has under way at a time."""
+    min_digit_mass: float = 0.5
+    """An answer with less probability on the digits is missing."""
+
+    def __post_init__(self) -> None:
+        _one_of("scoring.scorer", self.scorer, ("vllm", "none"))
+        _check(
+            self.max_in_flight <= self.max_ongoing_requests * self.num_replicas + self.max_queued_requests,
+            f"scoring.max_in_flight={self.max_in_flight} is more than max_ongoing_requests * num_replicas + "
+            f"max_queued_requests = {self.max_ongoing_requests * self.num_replicas + self.max_queued_requests}",
+        )
+
+
+@dataclass(kw_only=True)
+class RunConfig:
+    """Where a run lives, and the Ray it uses."""
+
+    name: str = "faces"
+    """Name of the run; the same name resumes it."""
+    uri: str = "runs"
+    """Folder of all runs: a path, ``file://`` or ``s3://``."""
+    address: str | None = None
+    """Ray cluster to join; None starts a local Ray, or uses RAY_ADDRESS."""
+
+    def __post_init__(self) -> None:
+        _check(
+            RUN_NAME.fullmatch(self.name) is not None,
+            f"run.name={self.name!r} must be 1-64 letters, digits, dots, dashes or underscores",
+        )
+
+
+@dataclass(kw_only=True)
+class GemConfig:
+    """The whole configuration of a job."""
+
+    run: RunConfig = field(default_factory=RunConfig)
+    storage: StorageConfig = field(default_factory=StorageConfig)
+    prepare: PrepareConfig = field(default_factory=PrepareConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    graph: GraphConfig = field(default_factory=GraphConfig)
+    scoring: ScoringConfig = field(default_factory=ScoringConfig)
+
+    def __post_init__(self) -> None:
+        _check(
+            self.data.batch_size % self.train.num_workers == 0,
+            f"data.batch_size={self.data.batch_size} must be a multiple of train.num_workers={self.train.num_workers}",
+        )
+        _check(
+            self.objective.align_batch % self.train.num_workers == 0,
+            f"objective.align_batch={self.objective.align_batch} must be a multiple of "
+            f"train.num_workers={self.train.num_workers}",
+        )

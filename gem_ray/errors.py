@@ -1,0 +1,35 @@
+"""The errors a user sees. Each names the cause, the value and the remedy.
+
+All of them take one message, so that they survive the pickling between Ray processes: an exception with
+another constructor and no ``__reduce__`` reaches the driver as an unrelated ``TypeError``.
+"""
+
+from __future__ import annotations
+
+
+class GemRayError(Exception):
+    """Base of every error raised on purpose by gem_ray."""
+
+
+class ConfigError(GemRayError):
+    """A setting, or a combination of settings, that cannot work."""
+
+
+class DataError(GemRayError):
+    """Input data that is missing, empty, corrupt, or of another schema."""
+
+
+class StorageError(GemRayError):
+    """A storage location that cannot be reached, read or written."""
+
+
+class GraphError(GemRayError):
+    """A DisGraph, journal or snapshot that breaks its own rules."""
+
+
+class ScorerError(GemRayError):
+    """The MLLM cannot be loaded, or did not answer in time."""
+
+
+class TrainingError(GemRayError):
+    """Training cannot go on: a loss that is not finite, a checkpoint that cannot be written."""

@@ -1,0 +1,124 @@
+"""Frozen types that cross a process boundary. Plain values only: no torch, no ray, no configuration objects.
+
+Everything here pickles by value between Ray processes; nothing here is ever read back from storage by pickle.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class EvidenceKind(StrEnum):
+    """Where the evidence behind an edge comes from."""
+
+    SCORES = "scores"  # attribute scores of images of the data set: what the data show
+    TRAVERSALS = "traversals"  # scores of decoded traversals: what the model shows
+    JUDGEMENTS = "judgements"  # the MLLM was asked about the directed pair itself
+
+
+class Refusal(StrEnum):
+    """Why the store did not apply a push."""
+
+    STALE = "stale"
+    NOT_FINITE = "not_finite"
+    OUT_OF_RANGE = "out_of_range"
+    SELF_LOOP = "self_loop"
+    UNKNOWN_ATTRIBUTE = "unknown_attribute"
+    DUPLICATE_EDGE = "duplicate_edge"
+    EMPTY = "empty"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EdgeUpdate:
+    """One directed edge "source acts on target".
+
+    Args:
+        strength: signed Somers' D of target given source, in [-1, 1]
+        standard_error: of the strength, >= 0; infinity where it is not defined (a constant attribute)
+        num_observations: images (or answers) behind the strength
+    """
+
+    source: str
+    target: str
+    strength: float
+    standard_error: float
+    num_observations: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoresRef:
+    """A table of MLLM scores in the run's storage; ``sha256`` is that of the file's bytes."""
+
+    uri: str
+    sha256: str
+    num_images: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Push:
+    """A proposal to change edges, computed on graph version ``base_version``.
+
+    Args:
+        push_id: the same for every retry of one push; the store applies an id at most once
+        kind: which of the two graphs is meant: TRAVERSALS changes what the model shows, the others the prior
+        step: training step of the checkpoint behind the evidence, None where no checkpoint was involved
+        evidence_id: file name (under the run's ``evidence/``) of prompt, images and answers
+        scores: the table of scores all edges of this push come from, None to keep the last one
+    """
+
+    push_id: str
+    base_version: int
+    kind: EvidenceKind
+    edges: tuple[EdgeUpdate, ...]
+    evidence_id: str
+    step: int | None = None
+    scores: ScoresRef | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PushReply:
+    """The store's answer: ``refusal`` is None where the push is applied (now or by an earlier try)."""
+
+    version: int
+    applied: bool
+    duplicate: bool = False
+    refusal: Refusal | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreRequest:
+    """Ask for one attribute of one image.
+
+    Args:
+        image: raw RGB bytes, row by row, ``height * width * 3`` of them (never a URL, never an encoded file)
+        attribute: name as in the DisGraph, already validated by ``scoring.prompts.validate_attributes``
+    """
+
+    image: bytes = field(repr=False)
+    height: int
+    width: int
+    attribute: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreAnswer:
+    """Digit probabilities of one question.
+
+    Args:
+        probabilities: of the digits 0..5, renormalised to sum 1; None where the answer could not be read
+        digit_mass: probability that the model gave to the six digits together, in [0, 1]
+        failure: reason of a missing answer ("deadline", "no_digit", ...), None where there is one
+    """
+
+    probabilities: tuple[float, ...] | None
+    digit_mass: float
+    failure: str | None = None
+
+    @property
+    def expectation(self) -> float | None:
+        """Mean digit in [0, 5], None for a missing answer."""
+        if self.probabilities is None:
+            return None
+        return sum(digit * p for digit, p in enumerate(self.probabilities))
