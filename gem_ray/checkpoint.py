@@ -1,0 +1,133 @@
+"""Checkpoints: safetensors and JSON in the run's storage, complete or invisible.
+
+Files of one step are written first and ``manifest.json`` with their sha256 last, so a checkpoint without a manifest
+does not exist for any reader. Nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from dataclasses import dataclass, field
+from typing import Any
+
+from safetensors.torch import load, save
+from torch import Tensor
+
+from gem_ray.errors import DataError
+from gem_ray.storage import Storage
+
+log = logging.getLogger(__name__)
+FOLDER = "checkpoints"
+MANIFEST = "manifest.json"
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """Everything a run needs to go on.
+
+    Args:
+        step: optimiser steps done
+        model: parameters and buffers by name
+        optimizer: optimiser state, flattened to named tensors; empty where only the model is wanted
+        graph_json: the DisGraph that training used at that step
+        state: JSON values: the configuration, seed and counters
+    """
+
+    step: int
+    model: dict[str, Tensor]
+    graph_json: str
+    state: dict[str, Any]
+    optimizer: dict[str, Tensor] = field(default_factory=dict)
+
+
+def _name(step: int) -> str:
+    return f"{FOLDER}/step_{step:09d}"
+
+
+def save_checkpoint(run: Storage, checkpoint: Checkpoint, keep: int) -> int:
+    """Publish a checkpoint and delete all but the newest ``keep``; returns its size in bytes.
+
+    Raises:
+        StorageError: where a file cannot be written (a full disk, say); earlier checkpoints are untouched then
+    """
+    folder = _name(checkpoint.step)
+    files = {
+        "model.safetensors": save({k: v.detach().cpu().contiguous() for k, v in checkpoint.model.items()}),
+        "optimizer.safetensors": save({k: v.detach().cpu().contiguous() for k, v in checkpoint.optimizer.items()}),
+        "graph.json": checkpoint.graph_json.encode(),
+        "state.json": json.dumps(checkpoint.state, indent=2).encode(),
+    }
+    # A folder of this step without a manifest is what an interrupted save left; with one it is replaced as a whole.
+    run.delete(f"{folder}/{MANIFEST}")
+    for name, data in files.items():
+        run.write_bytes(f"{folder}/{name}", data)
+    manifest = {
+        "schema_version": SCHEMA_VERSION,
+        "step": checkpoint.step,
+        "sha256": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
+    }
+    run.write_bytes(f"{folder}/{MANIFEST}", json.dumps(manifest, indent=2).encode())
+    for step in complete_steps(run)[:-keep]:
+        run.delete(f"{_name(step)}/{MANIFEST}")
+        run.delete(_name(step))
+    return sum(len(data) for data in files.values())
+
+
+def complete_steps(run: Storage) -> list[int]:
+    """Steps of all complete checkpoints, ascending."""
+    names = [name.split("/") for name in run.list(FOLDER)]
+    return sorted(int(parts[1].removeprefix("step_")) for parts in names if len(parts) == 3 and parts[2] == MANIFEST)
+
+
+def latest_step(run: Storage) -> int | None:
+    """Step of the newest complete checkpoint, None where there is none."""
+    steps = complete_steps(run)
+    return steps[-1] if steps else None
+
+
+def load_checkpoint(run: Storage, step: int | None = None) -> Checkpoint | None:
+    """The checkpoint of ``step``, or the newest that is whole; None where there is none.
+
+    With ``step`` None a damaged checkpoint is passed over with a warning and the one before it is taken.
+
+    Raises:
+        DataError: the checkpoint asked for is damaged or missing, or all of them are damaged
+    """
+    if step is not None:
+        return _load(run, step)
+    steps = complete_steps(run)
+    for candidate in reversed(steps):
+        try:
+            return _load(run, candidate)
+        except DataError as error:
+            log.warning("passing over a damaged checkpoint: %s", error)
+    if steps:
+        raise DataError(f"all {len(steps)} checkpoints under {run.uri}/{FOLDER} are damaged; delete them to start anew")
+    return None
+
+
+def _load(run: Storage, step: int) -> Checkpoint:
+    folder = _name(step)
+    try:
+        manifest = json.loads(run.read_bytes(f"{folder}/{MANIFEST}"))
+        files = {name: run.read_bytes(f"{folder}/{name}") for name in manifest["sha256"]}
+    except (FileNotFoundError, KeyError, ValueError) as error:
+        raise DataError(f"checkpoint {run.uri}/{folder} is incomplete or damaged: {error!r}") from error
+    if manifest.get("schema_version") != SCHEMA_VERSION:
+        raise DataError(
+            f"checkpoint {run.uri}/{folder} has schema version {manifest.get('schema_version')}, "
+            f"this program reads {SCHEMA_VERSION}; use the version of gem_ray that wrote it"
+        )
+    for name, data in files.items():
+        if hashlib.sha256(data).hexdigest() != manifest["sha256"][name]:
+            raise DataError(f"{run.uri}/{folder}/{name} does not match the sha256 of its manifest: the file is damaged")
+    return Checkpoint(
+        step=manifest["step"],
+        model=load(files["model.safetensors"]),
+        optimizer=load(files["optimizer.safetensors"]),
+        graph_json=files["graph.json"].decode(),
+        state=json.loads(files["state.json"]),
+    )
