@@ -25,8 +25,8 @@ class GraphNetwork(nn.Module):
     r"""Rounds of :math:`T' = T \Omega_{root} + \hat A^\top T \Omega_{rel}` with SiLU between them.
 
     One graph is shared by the whole batch, so propagation is one small dense product; ``DenseGraphConv`` equals
-    PyG's sparse ``GraphConv`` on the same graph. A single round starts as z_rel = z + A_hat^T z (both Omega the identity)
-    and stays linear.
+    PyG's sparse ``GraphConv`` on the same graph. A single round starts as z_rel = z + A_hat^T z (both Omega
+    the identity) and stays linear.
 
     Args:
         node_dim: D, dimensions of a node on both sides

@@ -1,7 +1,7 @@
 """Encoder and decoder of the beta-VAE.
 
-Networks: "locatello" (Locatello et al. 2019, after Higgins et al. 2017) and "burgess" (Burgess et al. 2018), both written for
-64x64 and continued by one stride-2 convolution for every doubling of the side.
+Networks: "locatello" (Locatello et al. 2019, after Higgins et al. 2017) and "burgess" (Burgess et al. 2018), both
+written for 64x64 and continued by one stride-2 convolution for every doubling of the side.
 
 Shape suffixes: B batch, C channels, H height, W width, L latent dimensions.
 """
