@@ -175,6 +175,10 @@ class TrainConfig:
     """Autocast of the networks: ``bf16``, ``fp32``, or ``auto`` (bf16 where the hardware has it). Losses are fp32."""
     compile: bool = False
     """Run the model through torch.compile."""
+    channels_last: bool = True
+    """Lay out images and weights channels-last, which convolutions on CPU and GPU prefer."""
+    fused_adam: bool = True
+    """Update all parameters in one fused kernel."""
     seed: int = 0
     """Seed of initial weights, sample order and noise."""
     checkpoint_every_steps: int = 500
@@ -263,6 +267,35 @@ class ScoringConfig:
 
 
 @dataclass(kw_only=True)
+class PretrainConfig:
+    """``jobs.pretrain_mllm``: how the shipped nano MLLM was trained."""
+
+    steps: int = 3_000
+    """Optimiser steps in all."""
+    batch_images: int = 48
+    """Faces of one step; each is asked about every attribute."""
+    learning_rate: float = 1e-3
+    """Peak of AdamW's rate, after a warm-up of 100 steps and before a cosine to 1 %."""
+    seed: int = 20_407
+    """Seed of initial weights, faces and questions."""
+    output: str = "runs/nano/model"
+    """Folder for model, tokenizer and processor; pass it as ``scoring.model`` to use it."""
+    checkpoints: str = "runs/nano/checkpoints"
+    """Folder of the training's own checkpoints; the same folder resumes it."""
+    checkpoint_every_steps: int = 250
+    """Steps between two checkpoints."""
+    num_threads: int = 2
+    """Torch threads."""
+    log_every_s: float = 10.0
+    """Seconds between two progress lines."""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_images", "checkpoint_every_steps", "num_threads"):
+            _check(getattr(self, name) >= 1, f"pretrain.{name}={getattr(self, name)} must be at least 1")
+        _check(self.learning_rate > 0, f"pretrain.learning_rate={self.learning_rate} must be positive")
+
+
+@dataclass(kw_only=True)
 class RunConfig:
     """Where a run lives, and the Ray it uses."""
 
@@ -293,6 +326,7 @@ class GemConfig:
     train: TrainConfig = field(default_factory=TrainConfig)
     graph: GraphConfig = field(default_factory=GraphConfig)
     scoring: ScoringConfig = field(default_factory=ScoringConfig)
+    pretrain: PretrainConfig = field(default_factory=PretrainConfig)
 
     def __post_init__(self) -> None:
         _check(

@@ -1,0 +1,17 @@
+"""``python -m jobs.train``: the whole GEM loop, from images to a report."""
+
+from __future__ import annotations
+
+from gem_ray.config import GemConfig
+from jobs.compose import run_job
+
+
+def main(config: GemConfig) -> None:
+    """Train, then print the summary."""
+    from gem_ray.train.trainer import train
+
+    train(config)
+
+
+if __name__ == "__main__":
+    run_job("jobs.train", "Train GEM on sharded images while the MLLM rescores the relations.", main)
