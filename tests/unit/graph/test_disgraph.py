@@ -1,0 +1,233 @@
+"""DisGraph: a frozen value that takes a good push, refuses a bad one by reason, and survives JSON to the last bit."""
+
+from __future__ import annotations
+
+import json
+import math
+import pickle
+from dataclasses import FrozenInstanceError, replace
+
+import numpy as np
+import pytest
+
+from gem_ray.errors import GraphError
+from gem_ray.graph.disgraph import TYPICAL_STRENGTH, DisGraph, confidence_of
+from gem_ray.messages import EdgeUpdate, EvidenceKind, Push, Refusal, ScoresRef
+
+ATTRIBUTES = ("male", "beard", "bald")
+SCORES = ScoresRef(uri="file:///run/scores/1.safetensors", sha256="ab" * 32, num_images=512)
+
+
+def make_edge(source="male", target="beard", strength=0.39, standard_error=0.02, num_observations=512) -> EdgeUpdate:
+    return EdgeUpdate(
+        source=source,
+        target=target,
+        strength=strength,
+        standard_error=standard_error,
+        num_observations=num_observations,
+    )
+
+
+def make_push(*edges: EdgeUpdate, **changes) -> Push:
+    push = Push(
+        push_id="p1", base_version=0, kind=EvidenceKind.SCORES, edges=edges or (make_edge(),), evidence_id="scan.json"
+    )
+    return replace(push, **changes)
+
+
+def make_graph() -> DisGraph:
+    """A graph with a history: scores with an awkward float, then a traversal."""
+    graph = DisGraph.empty(ATTRIBUTES)
+    graph = graph.apply(make_push(make_edge(strength=0.1 + 0.2), scores=SCORES), max_change=1)
+    traversal = make_push(make_edge("beard", "bald", -1e-300, math.inf), kind=EvidenceKind.TRAVERSALS, step=500)
+    return graph.apply(traversal, max_change=1)
+
+
+def test_empty_graph_has_no_strength_and_no_confidence():
+    graph = DisGraph.empty(ATTRIBUTES)
+    assert graph.version == 0
+    assert not graph.strength.any()
+    assert not graph.confidence.any()
+    assert np.isnan(graph.shown).all()
+
+
+def test_graph_from_relations_ignores_the_diagonal():
+    graph = DisGraph.from_strength(ATTRIBUTES, np.full((3, 3), -0.5), np.full((3, 3), 0.1))
+    np.testing.assert_array_equal(np.diag(graph.strength), 0)
+    assert graph.weight[0, 1] == 0.5
+    assert graph.sign[0, 1] == -1
+    np.testing.assert_array_equal(np.diag(graph.confidence), 0)
+
+
+def test_score_push_changes_one_direction_and_nothing_that_is_shown():
+    before = DisGraph.empty(ATTRIBUTES)
+    after = before.apply(make_push(step=40, scores=SCORES), max_change=1)
+    assert after.version == 1
+    assert after.strength[0, 1] == 0.39
+    assert np.count_nonzero(after.strength) == 1
+    assert after.standard_error[0, 1] == 0.02
+    assert after.confidence[0, 1] == pytest.approx(0.3**2 / (0.3**2 + 0.02**2))
+    assert (after.changed_version[0, 1], after.changed_step[0, 1], after.evidence[0][1]) == (1, 40, "scan.json")
+    assert after.scores == SCORES
+    assert np.isnan(after.shown).all()
+    assert before.version == 0
+    assert not before.strength.any()
+
+
+def test_traversal_push_changes_what_is_shown_and_nothing_that_is_followed():
+    before = DisGraph.empty(ATTRIBUTES).apply(make_push(scores=SCORES), max_change=1)
+    push = make_push(make_edge("male", "beard", -0.8), kind=EvidenceKind.TRAVERSALS, step=500, evidence_id="t.json")
+    after = before.apply(push, max_change=0.1)
+    assert (after.shown[0, 1], after.shown_step[0, 1], after.shown_evidence[0][1]) == (-0.8, 500, "t.json")
+    for name in ("strength", "standard_error", "confidence", "changed_version", "changed_step"):
+        np.testing.assert_array_equal(getattr(after, name), getattr(before, name))
+    assert after.evidence == before.evidence
+    assert after.scores == SCORES
+
+
+def test_judgements_change_the_prior():
+    after = DisGraph.empty(ATTRIBUTES).apply(make_push(kind=EvidenceKind.JUDGEMENTS), max_change=1)
+    assert after.strength[0, 1] == 0.39
+
+
+def test_change_of_one_push_is_clamped():
+    graph = DisGraph.from_strength(ATTRIBUTES, np.full((3, 3), 0.5), np.full((3, 3), 0.1))
+    after = graph.apply(make_push(make_edge(strength=-1.0), make_edge("beard", "male", 0.6)), max_change=0.25)
+    assert after.strength[0, 1] == 0.25
+    assert after.strength[1, 0] == 0.6
+
+
+def test_push_without_scores_keeps_the_last_table():
+    graph = DisGraph.empty(ATTRIBUTES).apply(make_push(scores=SCORES), max_change=1)
+    assert graph.apply(make_push(), max_change=1).scores == SCORES
+
+
+@pytest.mark.parametrize(
+    ("push", "refusal"),
+    [
+        (make_push(base_version=0), Refusal.STALE),
+        (make_push(base_version=9), Refusal.STALE),
+        (make_push(make_edge(strength=math.nan)), Refusal.NOT_FINITE),
+        (make_push(make_edge(strength=math.inf)), Refusal.NOT_FINITE),
+        (make_push(make_edge(standard_error=math.nan)), Refusal.NOT_FINITE),
+        (make_push(make_edge(strength=1.0001)), Refusal.OUT_OF_RANGE),
+        (make_push(make_edge(standard_error=-0.1)), Refusal.OUT_OF_RANGE),
+        (make_push(make_edge(num_observations=-1)), Refusal.OUT_OF_RANGE),
+        (make_push(step=-1), Refusal.OUT_OF_RANGE),
+        (make_push(make_edge("male", "male")), Refusal.SELF_LOOP),
+        (make_push(make_edge("male", "moustache")), Refusal.UNKNOWN_ATTRIBUTE),
+        (make_push(make_edge(), make_edge(strength=0.1)), Refusal.DUPLICATE_EDGE),
+        (make_push(edges=()), Refusal.EMPTY),
+    ],
+)
+def test_bad_push_is_refused_with_its_reason(push, refusal):
+    graph = replace(DisGraph.empty(ATTRIBUTES), version=3)
+    push = push if refusal is Refusal.STALE else replace(push, base_version=3)
+    answer = graph.check(push, max_staleness=2)
+    assert answer is not None
+    assert answer[0] is refusal
+    assert answer[1]
+
+
+def test_push_within_the_bound_of_staleness_is_taken():
+    graph = replace(DisGraph.empty(ATTRIBUTES), version=3)
+    assert graph.check(make_push(base_version=1), max_staleness=2) is None
+
+
+def test_both_directions_of_a_pair_are_two_edges():
+    assert DisGraph.empty(ATTRIBUTES).check(make_push(make_edge(), make_edge("beard", "male")), max_staleness=0) is None
+
+
+def test_constant_attribute_is_taken_with_no_confidence():
+    push = make_push(make_edge(strength=0.0, standard_error=math.inf))
+    graph = DisGraph.from_strength(ATTRIBUTES, np.full((3, 3), 0.5), np.full((3, 3), 0.1))
+    assert graph.check(push, max_staleness=0) is None
+    after = graph.apply(push, max_change=2)
+    assert (after.strength[0, 1], after.confidence[0, 1]) == (0, 0)
+
+
+def test_confidence_falls_as_the_error_grows():
+    errors = np.array([0, 0.01, 0.1, TYPICAL_STRENGTH, 1, np.inf])
+    confidence = confidence_of(errors)
+    assert (np.diff(confidence) < 0).all()
+    assert (confidence[0], confidence[3], confidence[-1]) == (1, 0.5, 0)
+
+
+def test_json_round_trip_keeps_every_bit():
+    graph = make_graph()
+    text = graph.to_json()
+    again = DisGraph.from_json(text)
+    assert again.to_json() == text
+    assert again.digest() == graph.digest()
+    for name in ("strength", "standard_error", "confidence", "shown", "shown_standard_error"):
+        assert getattr(again, name).tobytes() == getattr(graph, name).tobytes()
+    assert (again.attributes, again.evidence, again.scores) == (graph.attributes, graph.evidence, graph.scores)
+    json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+
+
+def test_random_graphs_survive_json():
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        graph = DisGraph.from_strength(ATTRIBUTES, rng.uniform(-1, 1, (3, 3)), rng.exponential(size=(3, 3)))
+        assert DisGraph.from_json(graph.to_json()).digest() == graph.digest()
+
+
+def test_digest_tells_the_smallest_change():
+    graph = DisGraph.from_strength(ATTRIBUTES, np.full((3, 3), 0.5), np.full((3, 3), 0.1))
+    nudged = graph.strength.copy()
+    nudged[0, 1] = np.nextafter(0.5, 1)
+    assert replace(graph, strength=nudged).digest() != graph.digest()
+    assert replace(graph, version=1).digest() != graph.digest()
+
+
+def test_graph_pickles_between_processes():
+    assert pickle.loads(pickle.dumps(make_graph())).digest() == make_graph().digest()
+
+
+def test_graph_cannot_be_changed_in_place():
+    graph = make_graph()
+    with pytest.raises(FrozenInstanceError):
+        graph.version = 5
+    with pytest.raises(ValueError, match="read-only"):
+        graph.strength[0, 1] = 1
+
+
+def altered(**changes) -> str:
+    return json.dumps(json.loads(make_graph().to_json()) | changes)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "{}",
+        make_graph().to_json()[:-1],
+        make_graph().to_json().replace("null", "NaN", 1),
+        altered(schema=2),
+        altered(version=-1),
+        altered(version="3"),
+        altered(version=True),
+        altered(attributes=["male", "male", "bald"]),
+        altered(attributes=["male", "beard"]),
+        altered(strength=[[0, 2, 0], [0, 0, 0], [0, 0, 0]]),
+        altered(strength=[[0, None, 0], [0, 0, 0], [0, 0, 0]]),
+        altered(strength=[[0, "0.5", 0], [0, 0, 0], [0, 0, 0]]),
+        altered(strength=[[0.5, 0, 0], [0, 0, 0], [0, 0, 0]]),
+        altered(strength=[[0, 0], [0, 0]]),
+        altered(standard_error=[[-1] * 3] * 3),
+        altered(confidence=[[1.5] * 3] * 3),
+        altered(evidence=[[1] * 3] * 3),
+        altered(changed_step=[[0.5] * 3] * 3),
+        altered(scores={"uri": "x"}),
+        altered(surprise=1),
+    ],
+)
+def test_text_that_is_no_graph_is_refused(text):
+    with pytest.raises(GraphError):
+        DisGraph.from_json(text)
+
+
+def test_unknown_attribute_is_named():
+    with pytest.raises(GraphError, match="moustache"):
+        DisGraph.empty(ATTRIBUTES).index("moustache")
