@@ -122,3 +122,27 @@ class ScoreAnswer:
         if self.probabilities is None:
             return None
         return sum(digit * p for digit, p in enumerate(self.probabilities))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RescorerStatus:
+    """How far the rescorer is.
+
+    Args:
+        phase: "starting", "scan", "rounds" or "waiting" (the scorer does not answer)
+        asked, missing: questions sent to the MLLM, and those of them without a usable answer
+        images_scored: data images in the score table
+        rounds: rounds finished after the initial scan
+        questions_per_s: of the last finished scan or round
+        digit_mass: mean probability on the digits over all answers, None before the first
+        last_error: the newest failure in words, empty where there was none
+    """
+
+    phase: str
+    asked: int
+    missing: int
+    images_scored: int
+    rounds: int
+    questions_per_s: float
+    digit_mass: float | None
+    last_error: str

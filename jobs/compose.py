@@ -1,7 +1,7 @@
 """From a command line to a typed configuration: Hydra composes, dataclasses check, nothing is instantiated.
 
-The compose API is used rather than ``hydra.main``: no job runtime, callbacks or logging configuration can then be named on
-a command line, and ``--help`` can show what every option means.
+The compose API is used rather than ``hydra.main``: no job runtime, callbacks or logging configuration can then be named
+on a command line, and ``--help`` can show what every option means.
 """
 
 from __future__ import annotations

@@ -1,0 +1,34 @@
+# Every target sets up what it needs: a fresh machine needs CPython 3.11+ and make.
+PYTHON ?= python3
+EXTRA  ?= cpu
+BIN    := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help setup train test test-slow check bench clean
+
+help:  ## what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup:  ## build the environment in .venv (EXTRA=cpu or gpu); does nothing when it is up to date
+	@$(PYTHON) scripts/setup_environment.py --extra $(EXTRA)
+
+train: setup  ## the whole loop on drawn faces with the shipped MLLM (ARGS="group.option=value ...")
+	$(BIN)/python -m jobs.train $(ARGS)
+
+test: setup  ## the tests, with real Ray, vLLM and S3 protocol (under 20 minutes on 2 cores)
+	$(BIN)/python -m pytest -m "not slow and not gpu" $(ARGS)
+
+test-slow: setup  ## the long ones
+	$(BIN)/python -m pytest -m "slow" $(ARGS)
+
+check: setup  ## lint, format, types, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: setup  ## ratios on this machine, as JSON lines
+	$(BIN)/python -m benchmarks.run $(ARGS)
+
+clean:  ## remove the environment and caches; data/ and runs/ stay
+	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -1,0 +1,70 @@
+"""The Ray a job runs on: one it joins, or one it starts on this machine and ends again."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from gem_ray.config import GemConfig
+
+NAMESPACE = "gem_ray"
+# Ray's own defaults leave a hung worker unnoticed for ten minutes; a step here takes well under a second.
+TRAIN_ENVIRONMENT = {
+    "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S": "60",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "120",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_TRAIN_ENABLE_STATE_TRACKING": "1",
+}
+
+
+@contextmanager
+def ray_session(config: GemConfig) -> Iterator[None]:
+    """Join the cluster of ``run.address`` or RAY_ADDRESS, else run a local Ray for the length of the body.
+
+    Token authentication is on either way. A local Ray gets as many logical CPUs as its parts ask for, so that a laptop
+    with two cores runs two workers and a scorer at once.
+    """
+    for name, value in TRAIN_ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
+    import ray
+
+    address = config.run.address or os.environ.get("RAY_ADDRESS")
+    if ray.is_initialized():
+        yield
+        return
+    if address:
+        ray.init(address=address, namespace=NAMESPACE)
+    else:
+        ray.init(
+            num_cpus=local_cpus(config),
+            namespace=NAMESPACE,
+            include_dashboard=True,
+            dashboard_host="127.0.0.1",
+            # Any other loopback address would do; 127.0.0.1 itself is rewritten to a public one by Ray.
+            _node_ip_address="127.0.0.2",
+        )
+        close_token_file()
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def local_cpus(config: GemConfig) -> int:
+    """Logical CPUs of a local Ray: the workers, the scorer, and as many again for Ray Data as prepare uses."""
+    scoring = config.scoring.num_replicas * config.scoring.num_cpus if config.scoring.scorer != "none" else 0
+    wanted = config.train.num_workers * config.train.cpus_per_worker + scoring + config.prepare.concurrency
+    return max(os.cpu_count() or 1, math.ceil(wanted) + 1)
+
+
+def close_token_file() -> None:
+    """Ray creates its token file readable by all; only its owner may read it."""
+    path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH", Path.home() / ".ray" / "auth_token"))
+    if path.exists():
+        path.chmod(0o600)

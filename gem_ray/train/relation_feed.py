@@ -1,0 +1,196 @@
+"""How training follows the DisGraph: rank 0 polls in the background, all ranks change together at a step boundary.
+
+No step waits for the store, the rescorer or storage: the poller's thread does, and what it found is handed over by one
+collective every ``graph.refresh_every_steps`` steps.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import safetensors.numpy
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from gem_ray.errors import GemRayError, TrainingError
+from gem_ray.graph.disgraph import DisGraph
+from gem_ray.messages import RescorerStatus
+
+
+@dataclass(frozen=True)
+class Relations:
+    """A DisGraph and the standardised MLLM scores behind it.
+
+    Args:
+        graph: the version in use
+        index: record numbers [M] of the scored images
+        targets: float32 [M, K], mean 0 and variance 1 by attribute, NaN where an answer is missing
+    """
+
+    graph: DisGraph
+    index: np.ndarray
+    targets: np.ndarray
+
+    def to_bytes(self) -> bytes:
+        """For the process group; not for storage."""
+        graph = np.frombuffer(self.graph.to_json().encode(), np.uint8)
+        return safetensors.numpy.save({"graph": graph, "index": self.index, "targets": self.targets})
+
+    @staticmethod
+    def from_bytes(data: bytes) -> Relations:
+        """The inverse of ``to_bytes``."""
+        arrays = safetensors.numpy.load(data)
+        graph = DisGraph.from_json(arrays["graph"].tobytes().decode())
+        return Relations(graph, arrays["index"], arrays["targets"])
+
+
+def without_scores(graph: DisGraph) -> Relations:
+    """A graph that no scan stands behind."""
+    return Relations(graph, np.zeros(0, np.int64), np.zeros((0, len(graph.attributes)), np.float32))
+
+
+def standardize(expectations: np.ndarray) -> np.ndarray:
+    """Scores [M, K] to mean 0 and variance 1 by attribute; a constant or unanswered attribute becomes NaN."""
+    targets = np.full(expectations.shape, np.nan, np.float32)
+    for attribute in range(expectations.shape[1]):
+        column = expectations[:, attribute]
+        known = column[~np.isnan(column)]
+        if known.size > 1 and known.std() > 1e-6:
+            targets[:, attribute] = (column - known.mean()) / known.std()
+    return targets
+
+
+class RelationPoller:
+    """Rank 0's background thread; its answers wait in attributes that the loop reads without blocking.
+
+    Args:
+        fetch: ``fetch(newer_than)`` gives newer relations or None; it may block, and may raise ``GemRayError``
+        status: asks the rescorer how far it is, None where there is no rescorer
+    """
+
+    def __init__(
+        self,
+        fetch: Callable[[int], Relations | None],
+        status: Callable[[], RescorerStatus | None],
+        version: int,
+        poll_every_s: float,
+    ) -> None:
+        self._fetch, self._status, self._version, self._poll_every_s = fetch, status, version, poll_every_s
+        self._waiting: Relations | None = None
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._last_answer = time.monotonic()
+        self.rescorer: RescorerStatus | None = None
+        self.last_error = ""
+        self._thread = threading.Thread(target=self._run, name="relation-poller", daemon=True)
+        self._thread.start()
+
+    @property
+    def silence_s(self) -> float:
+        """Seconds since the store last answered."""
+        return time.monotonic() - self._last_answer
+
+    def take(self) -> Relations | None:
+        """The newest relations not taken yet, None where there are none."""
+        with self._lock:
+            waiting, self._waiting = self._waiting, None
+        return waiting
+
+    def close(self) -> None:
+        """End the thread; a call under way is not waited for beyond a moment."""
+        self._stop.set()
+        self._thread.join(timeout=2.0)
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._poll_every_s):
+            try:
+                newer = self._fetch(self._version)
+                self.rescorer = self._status() or self.rescorer
+            except GemRayError as error:
+                # An absent store or scorer is a state to show (silence_s), not a reason to stop training.
+                self.last_error = str(error)
+                continue
+            self._last_answer = time.monotonic()
+            if newer is not None:
+                with self._lock:
+                    self._waiting, self._version = newer, newer.graph.version
+
+
+class RelationFeed:
+    """The relations every rank uses at a step. ``refresh`` is a collective: all ranks call it at the same steps."""
+
+    def __init__(
+        self, start: Relations, device: torch.device, every_steps: int, poller: RelationPoller | None = None
+    ) -> None:
+        self._device, self._every_steps, self._poller = device, every_steps, poller
+        self._adopt(start)
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since the present version was adopted."""
+        return time.monotonic() - self._adopted_at
+
+    def refresh(self, step: int) -> str | None:
+        """Change to newer relations if rank 0 has them; returns the event to log, None without a change.
+
+        Raises:
+            TrainingError: ranks disagree on the graph after the exchange
+        """
+        if step % self._every_steps:
+            return None
+        newer = broadcast_bytes(self._offer(), self._device)
+        if newer is None:
+            return None
+        self._adopt(Relations.from_bytes(newer))
+        digests = _gather_digests(self.relations.graph.digest(), self._device)
+        if len(set(digests)) != 1:
+            raise TrainingError(f"ranks use different graphs at step {step}: {digests}; please report this bug")
+        graph = self.relations.graph
+        return json.dumps({"event": "graph", "step": step, "version": graph.version, "digests": digests})
+
+    def _offer(self) -> bytes | None:
+        newer = self._poller.take() if self._poller else None
+        return newer.to_bytes() if newer else None
+
+    def _adopt(self, relations: Relations) -> None:
+        self.relations = relations
+        self._adopted_at = time.monotonic()
+        self.strength = torch.tensor(relations.graph.strength, dtype=torch.float32, device=self._device)
+        self.confidence = torch.tensor(relations.graph.confidence, dtype=torch.float32, device=self._device)
+        self.targets = torch.from_numpy(relations.targets.copy()).to(self._device)
+
+    def scored_rows(self, seed: int, step: int, num_rows: int, rank: int, world: int) -> np.ndarray | None:
+        """This rank's rows of the score table at a step: a pure function of (seed, step) over all ranks."""
+        num_scored = len(self.relations.index)
+        if num_scored == 0:
+            return None
+        generator = np.random.default_rng([seed, step, 3])
+        rows = generator.integers(0, num_scored, num_rows)
+        return rows[rank * num_rows // world : (rank + 1) * num_rows // world]
+
+
+def broadcast_bytes(data: bytes | None, device: torch.device) -> bytes | None:
+    """Rank 0's bytes on every rank (a collective); None where rank 0 has none."""
+    size = torch.tensor([len(data) if data else 0], dtype=torch.int64, device=device)
+    dist.broadcast(size, 0)
+    if not int(size):
+        return None
+    if data and dist.get_rank() == 0:
+        content = torch.frombuffer(bytearray(data), dtype=torch.uint8).to(device)
+    else:
+        content = torch.empty(int(size), dtype=torch.uint8, device=device)
+    dist.broadcast(content, 0)
+    return content.cpu().numpy().tobytes()
+
+
+def _gather_digests(digest: str, device: torch.device) -> list[str]:
+    mine = torch.tensor(list(bytes.fromhex(digest)), dtype=torch.uint8, device=device)
+    gathered: list[Tensor] = [torch.empty_like(mine) for _ in range(dist.get_world_size())]
+    dist.all_gather(gathered, mine)
+    return [tensor.cpu().numpy().tobytes().hex() for tensor in gathered]

@@ -1,0 +1,84 @@
+"""One run, one driver: two jobs with one name would write over each other's checkpoints.
+
+A local folder is locked by the kernel (freed whenever the holder dies); remote storage holds a lease object that
+the holder renews and others may take over once it has expired.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from gem_ray.errors import ConfigError
+from gem_ray.storage import Storage
+
+LOCK = "lock.json"
+LEASE_S = 60.0
+
+
+@contextmanager
+def run_lock(run: Storage, lease_s: float = LEASE_S) -> Iterator[None]:
+    """Hold the run's name while the body runs.
+
+    Raises:
+        ConfigError: another driver holds it; the message says which and what to do
+    """
+    with _local_lock(run) if run.is_local else _remote_lease(run, lease_s):
+        yield
+
+
+def _holder(token: str) -> dict[str, object]:
+    return {"token": token, "host": socket.gethostname(), "pid": os.getpid(), "time": time.time()}
+
+
+def _taken(run: Storage, holder: str, remedy: str) -> ConfigError:
+    return ConfigError(f"the run {run.uri} is in use by {holder}; {remedy} or choose another run.name")
+
+
+@contextmanager
+def _local_lock(run: Storage) -> Iterator[None]:
+    run.local_path.mkdir(parents=True, exist_ok=True)
+    with (run.local_path / LOCK).open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise _taken(run, file.read().strip() or "another process", "wait until it ends") from None
+        file.truncate(0)
+        file.write(json.dumps(_holder("")))
+        file.flush()
+        yield
+
+
+@contextmanager
+def _remote_lease(run: Storage, lease_s: float) -> Iterator[None]:
+    token = uuid.uuid4().hex
+    if not run.create_bytes(LOCK, json.dumps(_holder(token)).encode()):
+        held = json.loads(run.read_bytes(LOCK))
+        left = lease_s - (time.time() - held["time"])
+        if left > 0:
+            raise _taken(run, f"{held['host']} pid {held['pid']}", f"wait ({left:.0f} s if that process has died)")
+        run.delete(LOCK)
+        if not run.create_bytes(LOCK, json.dumps(_holder(token)).encode()):
+            raise _taken(run, "another process that was faster", "wait until it ends")
+    ended = threading.Event()
+
+    def renew() -> None:
+        while not ended.wait(lease_s / 4):
+            run.write_bytes(LOCK, json.dumps(_holder(token)).encode())
+
+    thread = threading.Thread(target=renew, name="run-lease", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join(timeout=lease_s / 4)
+        run.delete(LOCK)

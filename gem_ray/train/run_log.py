@@ -1,0 +1,76 @@
+"""What a run writes down as it goes: ``metrics.jsonl`` and TensorBoard events, kept in step with the checkpoints.
+
+On a local folder lines are appended where they belong. Remote storage has no append: there the files grow in a
+temporary folder and are uploaded at every ``publish``.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from torch.utils.tensorboard import SummaryWriter
+
+from gem_ray.storage import Storage
+
+METRICS = "metrics.jsonl"
+TENSORBOARD = "tensorboard"
+
+
+class RunLog:
+    """Rank 0's log. ``start_step`` cuts off lines of steps that a resumed run will do again.
+
+    Lines are JSON objects: measurements hold "step" and no "event"; events hold "event" and "step".
+    """
+
+    def __init__(self, run: Storage, start_step: int) -> None:
+        self._run = run
+        self._folder = run.local_path if run.is_local else Path(tempfile.mkdtemp(prefix="gem_ray-log-"))
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._path = self._folder / METRICS
+        kept = [line for line in read_metrics(run) if line["step"] < start_step]
+        self._path.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        self._file = self._path.open("a")
+        self._tensorboard = SummaryWriter(str(self._folder / TENSORBOARD), purge_step=start_step)
+
+    def measure(self, step: int, values: dict[str, Any]) -> None:
+        """Write one line, and every plain number of it to TensorBoard."""
+        self._write({"step": step, **values})
+        for name, value in values.items():
+            if isinstance(value, int | float) and not isinstance(value, bool) and name != "time":
+                self._tensorboard.add_scalar(name, value, step)
+
+    def event(self, line: str) -> None:
+        """Write an event given as JSON with "event" and "step"."""
+        self._write(json.loads(line))
+
+    def _write(self, line: dict[str, Any]) -> None:
+        self._file.write(json.dumps(line) + "\n")
+        self._file.flush()
+
+    def publish(self) -> None:
+        """Bring the files to remote storage; nothing to do on a local folder."""
+        self._tensorboard.flush()
+        if self._run.is_local:
+            return
+        for path in [self._path, *sorted((self._folder / TENSORBOARD).rglob("*"))]:
+            if path.is_file():
+                self._run.write_bytes(path.relative_to(self._folder).as_posix(), path.read_bytes())
+
+    def close(self) -> None:
+        """Publish and close."""
+        self.publish()
+        self._file.close()
+        self._tensorboard.close()
+
+
+def read_metrics(run: Storage) -> list[dict[str, Any]]:
+    """All whole lines of a run's ``metrics.jsonl``; empty where there is none. A torn last line is left out."""
+    try:
+        text = run.read_bytes(METRICS).decode()
+    except FileNotFoundError:
+        return []
+    lines = text.split("\n")
+    return [json.loads(line) for line in lines[:-1] if line.strip()]

@@ -1,0 +1,207 @@
+"""The driver of a run: data, DisGraph store, scorer and rescorer, Ray Train, report. Everything it starts it ends."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import pyarrow.fs
+import ray
+import ray.train
+from ray.train.torch import TorchConfig, TorchTrainer
+
+from gem_ray.checkpoint import latest_step
+from gem_ray.config import GemConfig
+from gem_ray.config_json import config_from_json, config_to_json
+from gem_ray.data.loader import build_datasets
+from gem_ray.data.prepare import prepare
+from gem_ray.data.shards import has_manifest, read_manifest
+from gem_ray.errors import ConfigError, DataError, GemRayError
+from gem_ray.evaluation.report import Summary, format_summary, write_report
+from gem_ray.graph.disgraph import DisGraph
+from gem_ray.graph.store import StoreClient, start_store
+from gem_ray.scoring.prompts import validate_attributes
+from gem_ray.scoring.service import scoring_service
+from gem_ray.storage import Storage
+from gem_ray.train.ray_session import ray_session
+from gem_ray.train.run_lock import run_lock
+from gem_ray.train.worker import train_worker
+
+log = logging.getLogger(__name__)
+COLLECTIVE_TIMEOUT_S = 120
+
+
+def train(config: GemConfig, start_graph: DisGraph | None = None) -> Summary:
+    """Run, or resume, the whole loop and write the report.
+
+    Args:
+        start_graph: the DisGraph a new run starts with; None starts without relations
+
+    Raises:
+        GemRayError: anything a person can mend, with cause, value and remedy
+        KeyboardInterrupt: Ctrl-C, after everything that was started has ended
+    """
+    validate_attributes(config.model.attributes)
+    run, data = run_storage(config), Storage(config.data.uri, config.storage)
+    with run_lock(run):
+        check_same_run(config, run)
+        with ray_session(config):
+            ensure_data(config, data)
+            done = latest_step(run) or 0
+            if done >= config.train.steps:
+                say(f"run {run.uri} is complete at step {done}; raise train.steps to go on. Rewriting its report.")
+            else:
+                say(f"{'resuming from step ' + str(done) if done else 'starting'}: {run.uri}")
+                run_training(config, run, data, start_graph)
+        summary = write_report(run, data, config)
+    say(format_summary(summary))
+    return summary
+
+
+def run_storage(config: GemConfig) -> Storage:
+    """The folder of this run."""
+    return Storage(f"{config.run.uri}/{config.run.name}", config.storage)
+
+
+def say(text: str) -> None:
+    """One line for the person at the terminal."""
+    print(text, flush=True)
+
+
+def check_same_run(config: GemConfig, run: Storage) -> None:
+    """Refuse to go on with a run of another shape; steps, cadence and services may change between sittings.
+
+    Raises:
+        ConfigError: a changed option, with both values
+    """
+    fixed = ("model", "data.uri", "data.batch_size", "data.holdout", "train.seed")
+    try:
+        before = config_from_json(run.read_bytes("config.json").decode())
+    except FileNotFoundError:
+        before = None
+    if before is not None and latest_step(run) is not None:
+        for path in fixed:
+            old, new = (_lookup(source, path) for source in (before, config))
+            if old != new:
+                raise ConfigError(
+                    f"the run {run.uri} was started with {path}={old}, now it is {new}; "
+                    "set it back or choose another run.name"
+                )
+    run.write_bytes("config.json", config_to_json(config).encode())
+
+
+def _lookup(config: object, path: str) -> object:
+    for name in path.split("."):
+        config = getattr(config, name)
+    return config
+
+
+def ensure_data(config: GemConfig, data: Storage) -> None:
+    """Draw the faces where they are missing; other data must have been prepared.
+
+    Raises:
+        DataError: no manifest at ``data.uri``, or fewer images than one step needs
+    """
+    if not has_manifest(data):
+        if config.prepare.source != "faces":
+            raise DataError(
+                f"no prepared data at data.uri={config.data.uri}: "
+                "run python -m jobs.prepare with the same options first"
+            )
+        say(f"drawing {config.prepare.num_images:,} faces to {data.uri}")
+        prepare(config)
+    read_manifest(data)
+
+
+def run_training(config: GemConfig, run: Storage, data: Storage, start_graph: DisGraph | None) -> None:
+    """Start store, scorer and rescorer, train, and end them."""
+    attributes = tuple(config.model.attributes)
+    with ExitStack() as services:
+        store = start_store(run, config.run.name, attributes, config.graph)
+        services.callback(store.stop)
+        if config.scoring.scorer == "vllm":
+            services.enter_context(scoring_service(config, run, data))
+        graph = start_graph or newest_graph(store, attributes)
+        trainer = TorchTrainer(
+            train_worker,
+            train_loop_config={"config": config_to_json(config), "graph": graph.to_json()},
+            scaling_config=scaling(config),
+            torch_config=TorchConfig(timeout_s=COLLECTIVE_TIMEOUT_S),
+            run_config=ray.train.RunConfig(
+                name=f"{config.run.name}-{int(time.time())}",
+                storage_path=run.child("ray").root,
+                storage_filesystem=pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(run.fs)),
+                failure_config=ray.train.FailureConfig(max_failures=config.train.max_failures),
+                callbacks=[StopOnOwnErrors()],
+            ),
+            datasets=build_datasets(data, read_manifest(data), config),
+            dataset_config=ray.train.DataConfig(datasets_to_split=[]),
+        )
+        with interrupts_as_keyboard():
+            fit(trainer)
+
+
+def newest_graph(store: StoreClient, attributes: tuple[str, ...]) -> DisGraph:
+    """What the store holds already (a resumed run), else a graph without edges."""
+    return store.snapshot(newer_than=None, deadline_s=30.0) or DisGraph.empty(attributes)
+
+
+def scaling(config: GemConfig) -> ray.train.ScalingConfig:
+    """Workers and what each reserves."""
+    resources = {"CPU": config.train.cpus_per_worker} | ({"GPU": 1.0} if config.train.use_gpu else {})
+    return ray.train.ScalingConfig(
+        num_workers=config.train.num_workers, use_gpu=config.train.use_gpu, resources_per_worker=resources
+    )
+
+
+class StopOnOwnErrors(ray.train.UserCallback):
+    """An error of ours (bad data, a loss that is not finite) would happen again: end the run, do not restart it."""
+
+    def after_exception(self, run_context: object, worker_exceptions: dict[int, Exception]) -> None:
+        """Called by Ray Train's controller; raising here ends the run with the cause."""
+        own = own_error(list(worker_exceptions.values()))
+        if own is not None:
+            raise own
+
+
+def fit(trainer: TorchTrainer) -> None:
+    """``trainer.fit()``, with our own error in place of Ray's wrapping where there is one."""
+    try:
+        trainer.fit()
+    except ray.train.TrainingFailedError as error:
+        own = own_error([error])
+        if own is None:
+            raise
+        raise own from None
+
+
+def own_error(errors: list[BaseException]) -> GemRayError | None:
+    """The first ``GemRayError`` among errors, their causes and what Ray wrapped."""
+    seen: set[int] = set()
+    while errors:
+        error = errors.pop(0)
+        if isinstance(error, GemRayError):
+            return error
+        if id(error) in seen:
+            continue
+        seen.add(id(error))
+        wrapped = [error.__cause__, error.__context__, *error.__dict__.values()]
+        for value in wrapped:
+            inner = list(value.values()) if isinstance(value, dict) else [value]
+            errors += [item for item in inner if isinstance(item, BaseException)]
+    return None
+
+
+@contextmanager
+def interrupts_as_keyboard() -> Iterator[None]:
+    """Ray Train answers Ctrl-C by aborting and ``sys.exit(0)``: give the caller KeyboardInterrupt and its handler."""
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as error:
+        raise KeyboardInterrupt from error
+    finally:
+        signal.signal(signal.SIGINT, handler)

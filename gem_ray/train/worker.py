@@ -1,0 +1,175 @@
+"""The training loop that every Ray Train worker runs.
+
+``train_worker`` is a list of paragraphs: set up, then for each step refresh the relations, step, log, checkpoint.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+import ray.train
+import ray.train.torch
+import torch
+import torch.distributed as dist
+
+from gem_ray.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from gem_ray.config import GemConfig
+from gem_ray.config_json import config_from_json, config_to_json
+from gem_ray.data.loader import Batch, Loader, open_loader
+from gem_ray.errors import GemRayError, TrainingError
+from gem_ray.graph.disgraph import DisGraph
+from gem_ray.storage import Storage
+from gem_ray.train.measurements import Measurements
+from gem_ray.train.relation_feed import RelationFeed, Relations, broadcast_bytes, without_scores
+from gem_ray.train.relation_source import load_relations, start_poller
+from gem_ray.train.run_log import RunLog
+from gem_ray.train.step import Inputs, Parts, build_parts, load_state_tensors, state_tensors, step_noise, train_step
+
+NOISE, PRIOR_NOISE = 1, 2
+
+
+def train_worker(settings: dict[str, str]) -> None:
+    """Train to ``train.steps`` from the run's newest checkpoint, or from the beginning.
+
+    Args:
+        settings: {"config": the configuration as JSON, "graph": the DisGraph a new run starts with, as JSON}
+
+    Raises:
+        TrainingError: a loss that is not finite, or a checkpoint that cannot be written; on all ranks alike
+    """
+    config = config_from_json(settings["config"])
+    context = ray.train.get_context()
+    rank, world = context.get_world_rank(), context.get_world_size()
+    run = Storage(f"{config.run.uri}/{config.run.name}", config.storage)
+    device = ray.train.torch.get_device()
+    torch.set_num_threads(max(1, int(config.train.cpus_per_worker)))
+
+    loader = open_loader(config, rank, world)
+    parts = build_parts(config, loader.image_size, device)
+    start_step, relations = resume(run, parts, DisGraph.from_json(settings["graph"]))
+    wrap_for_world(parts)
+    poller = start_poller(config, run, relations.graph.version) if rank == 0 else None
+    feed = RelationFeed(relations, device, config.graph.refresh_every_steps, poller)
+    log = RunLog(run, start_step) if rank == 0 else None
+    measurements = Measurements(config, start_step, loader.steps_per_epoch, device)
+    try:
+        for step, batch in enumerate(loader.batches(start_step), start_step):
+            if step >= config.train.steps:
+                break
+            event = feed.refresh(step)
+            if log and event:
+                log.event(event)
+
+            terms, critic_loss, outputs = train_step(
+                parts, make_inputs(config, parts, feed, loader, batch, step, rank, world), config.objective
+            )
+            measurements.add(step, terms, critic_loss, outputs)
+
+            done = step + 1
+            publish = done % config.train.checkpoint_every_steps == 0 or done == config.train.steps
+            if publish or done % config.train.log_every_steps == 0:
+                line = measurements.reduce(done, feed, poller)
+                if log:
+                    log.measure(step, line)
+                    measurements.show(done, line)
+            if publish:
+                publish_checkpoint(config, run, parts, feed, done, log)
+                ray.train.report({"step": done})
+    finally:
+        if poller:
+            poller.close()
+        if log:
+            log.close()
+
+
+def resume(run: Storage, parts: Parts, start_graph: DisGraph) -> tuple[int, Relations]:
+    """Bring all ranks to rank 0's newest whole checkpoint; (steps done, relations in use then)."""
+    device = parts.device
+    found = load_checkpoint(run) if dist.get_rank() == 0 else None
+    chosen = torch.tensor([found.step if found else -1], dtype=torch.int64, device=device)
+    dist.broadcast(chosen, 0)
+    if int(chosen) < 0:
+        return 0, without_scores(start_graph)
+    checkpoint = found or load_checkpoint(run, int(chosen))
+    assert checkpoint is not None
+    load_state_tensors(parts, checkpoint.model, checkpoint.optimizer)
+    relations = load_relations(run, DisGraph.from_json(checkpoint.graph_json)) if dist.get_rank() == 0 else None
+    shared = broadcast_bytes(relations.to_bytes() if relations else None, device)
+    assert shared is not None
+    return checkpoint.step, Relations.from_bytes(shared)
+
+
+def wrap_for_world(parts: Parts) -> None:
+    """Wrap what is called in DDP where there are several workers, after the state has been loaded."""
+    parts.model = ray.train.torch.prepare_model(parts.model, move_to_device=False)
+    if parts.critic is not None:
+        parts.critic = ray.train.torch.prepare_model(parts.critic, move_to_device=False)
+
+
+def make_inputs(
+    config: GemConfig, parts: Parts, feed: RelationFeed, loader: Loader, batch: Batch, step: int, rank: int, world: int
+) -> Inputs:
+    """Everything a step needs on this rank; noise and scored rows are functions of (seed, step) over all ranks."""
+    size, seed, device = batch.images.shape[0], config.train.seed, parts.device
+    mine = slice(rank * size, (rank + 1) * size)
+
+    def noise(purpose: int) -> torch.Tensor:
+        return step_noise(seed, step, purpose, size * world, parts.gem.latent_dim)[mine].to(device)
+
+    rows = None
+    if config.objective.align_weight > 0:
+        rows = feed.scored_rows(seed, step, config.objective.align_batch, rank, world)
+    return Inputs(
+        images=to_float(batch.images, device, config.train.channels_last),
+        noise=noise(NOISE),
+        prior_noise=noise(PRIOR_NOISE) if parts.critic is not None else None,
+        strength=feed.strength,
+        confidence=feed.confidence,
+        scored_images=None if rows is None else scored_images(config, feed, loader, rows, device),
+        targets=None if rows is None else feed.targets[torch.from_numpy(rows).to(device)],
+        step=step,
+    )
+
+
+def scored_images(
+    config: GemConfig, feed: RelationFeed, loader: Loader, rows: np.ndarray, device: torch.device
+) -> torch.Tensor:
+    """The images [M, 3, H, W] of some rows of the score table."""
+    return to_float(loader.images(feed.relations.index[rows]), device, config.train.channels_last)
+
+
+def to_float(images_u8: torch.Tensor, device: torch.device, channels_last: bool) -> torch.Tensor:
+    """uint8 [B, 3, H, W] to float in [0, 1] on the device; the bytes travel, not the floats."""
+    memory_format = torch.channels_last if channels_last else torch.contiguous_format
+    return images_u8.to(device, non_blocking=True).to(torch.float32, memory_format=memory_format).div_(255.0)
+
+
+def publish_checkpoint(
+    config: GemConfig, run: Storage, parts: Parts, feed: RelationFeed, step: int, log: RunLog | None
+) -> None:
+    """Rank 0 writes; all ranks learn whether it worked, so that none waits for one that has given up."""
+    failure = b""
+    if log is not None:
+        model, optimizer = state_tensors(parts)
+        state: dict[str, Any] = {
+            "config": config_to_json(config),
+            "image_size": parts.gem.image_size,
+            "time": time.time(),
+            "world": dist.get_world_size(),
+        }
+        checkpoint = Checkpoint(
+            step=step, model=model, optimizer=optimizer, graph_json=feed.relations.graph.to_json(), state=state
+        )
+        try:
+            save_checkpoint(run, checkpoint, config.train.keep_checkpoints)
+            log.publish()
+        except GemRayError as error:
+            failure = str(error).encode()
+    reason = broadcast_bytes(failure, parts.device)
+    if reason:
+        raise TrainingError(
+            f"checkpoint of step {step} could not be written: {reason.decode()}; "
+            "the last good checkpoint is kept, make room and run the same command again"
+        )
