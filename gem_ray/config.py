@@ -213,11 +213,22 @@ class GraphConfig:
     """Largest change of one edge's strength by one push; a larger one is clamped."""
     snapshot_every_pushes: int = 20
     """Pushes between two snapshots in storage."""
+    keep_versions: int = 1_000
+    """Newest versions whose history, diff and rollback stay available, and whose push ids are remembered."""
 
     def __post_init__(self) -> None:
         _check(self.poll_every_s > 0, f"graph.poll_every_s={self.poll_every_s} must be positive")
         _check(self.refresh_every_steps >= 1, f"graph.refresh_every_steps={self.refresh_every_steps} must be >= 1")
         _check(0 < self.max_change <= 2, f"graph.max_change={self.max_change} must lie in (0, 2]")
+        _check(self.max_staleness >= 0, f"graph.max_staleness={self.max_staleness} must not be negative")
+        _check(
+            self.snapshot_every_pushes >= 1, f"graph.snapshot_every_pushes={self.snapshot_every_pushes} must be >= 1"
+        )
+        # A push that is so old that its id is forgotten must be refused as stale, or a late retry would apply it twice.
+        _check(
+            self.keep_versions > self.max_staleness,
+            f"graph.keep_versions={self.keep_versions} must be more than graph.max_staleness={self.max_staleness}",
+        )
 
 
 @dataclass(kw_only=True)
@@ -270,7 +281,7 @@ class ScoringConfig:
 class PretrainConfig:
     """``jobs.pretrain_mllm``: how the shipped nano MLLM was trained."""
 
-    steps: int = 3_000
+    steps: int = 3_600
     """Optimiser steps in all."""
     batch_images: int = 48
     """Faces of one step; each is asked about every attribute."""
@@ -284,8 +295,8 @@ class PretrainConfig:
     """Folder of the training's own checkpoints; the same folder resumes it."""
     checkpoint_every_steps: int = 250
     """Steps between two checkpoints."""
-    num_threads: int = 2
-    """Torch threads."""
+    num_threads: int = 1
+    """Torch threads; two threads on two cores that others use too are slower than one."""
     log_every_s: float = 10.0
     """Seconds between two progress lines."""
 
