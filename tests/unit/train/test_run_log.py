@@ -1,0 +1,34 @@
+"""The run's log: appended, cut back on resume, torn lines passed over."""
+
+from gem_ray.config import StorageConfig
+from gem_ray.storage import Storage
+from gem_ray.train.run_log import METRICS, RunLog, read_metrics
+
+
+def test_lines_of_steps_that_are_done_again_are_cut_off_on_resume(tmp_path):
+    run = Storage(str(tmp_path), StorageConfig())
+    log = RunLog(run, 0)
+    for step in range(5):
+        log.measure(step, {"total": float(step)})
+    log.event('{"event": "graph", "step": 4, "version": 2}')
+    log.close()
+    resumed = RunLog(run, 3)
+    resumed.measure(3, {"total": 30.0})
+    resumed.close()
+    assert [(line["step"], line["total"]) for line in read_metrics(run)] == [(0, 0.0), (1, 1.0), (2, 2.0), (3, 30.0)]
+
+
+def test_a_torn_last_line_is_left_out(tmp_path):
+    run = Storage(str(tmp_path), StorageConfig())
+    run.write_bytes(METRICS, b'{"step": 0, "total": 1.0}\n{"step": 1, "tot')
+    assert [line["step"] for line in read_metrics(run)] == [0]
+
+
+def test_a_remote_run_is_published_with_its_tensorboard_events(tmp_path):
+    run = Storage(f"memory://{tmp_path.name}/run", StorageConfig())
+    log = RunLog(run, 0)
+    log.measure(0, {"total": 1.0, "kl_nodes": [0.1], "discriminator": None})
+    log.publish()
+    assert [line["step"] for line in read_metrics(run)] == [0]
+    assert any("tensorboard/events" in name for name in run.list())
+    log.close()

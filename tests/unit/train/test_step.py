@@ -1,0 +1,131 @@
+"""The training step: deterministic, resumable, and sensitive to the graph."""
+
+import pytest
+import torch
+
+from gem_ray.config import GemConfig, ModelConfig, ObjectiveConfig, TrainConfig
+from gem_ray.train.step import Inputs, build_parts, load_state_tensors, state_tensors, step_noise, train_step
+
+CPU = torch.device("cpu")
+SIZE, BATCH, NODES = 32, 8, 3
+
+
+def make_config(**objective):
+    return GemConfig(
+        model=ModelConfig(attributes=["a", "b", "c"], residual_dim=2),
+        objective=ObjectiveConfig(**{"kl_warmup_steps": 1, "align_batch": 4, **objective}),
+        train=TrainConfig(precision="fp32"),
+    )
+
+
+def make_inputs(step=0, strength=None, with_prior=False, with_scores=True):
+    generator = torch.Generator().manual_seed(7)
+    if strength is None:
+        strength = torch.tensor([[0.0, 0.8, -0.3], [0.1, 0.0, 0.0], [0.0, 0.5, 0.0]])
+    return Inputs(
+        images=torch.rand(BATCH, 3, SIZE, SIZE, generator=generator),
+        noise=step_noise(0, step, 1, BATCH, NODES + 2),
+        prior_noise=step_noise(0, step, 2, BATCH, NODES + 2) if with_prior else None,
+        strength=strength,
+        confidence=torch.ones(NODES, NODES),
+        scored_images=torch.rand(4, 3, SIZE, SIZE, generator=generator) if with_scores else None,
+        targets=torch.randn(4, NODES, generator=generator) if with_scores else None,
+        step=step,
+    )
+
+
+def run_steps(config, parts, steps, **inputs):
+    return [train_step(parts, make_inputs(step, **inputs), config.objective)[0] for step in steps]
+
+
+def test_steps_on_one_batch_lower_the_loss():
+    config = make_config()
+    parts = build_parts(config, SIZE, CPU)
+    terms = run_steps(config, parts, range(60))
+    assert terms[-1].total < 0.95 * terms[0].total
+    assert terms[-1].align < 0.5 * terms[0].align
+
+
+def test_the_same_seed_gives_the_same_parameters_bit_for_bit():
+    config = make_config()
+    states = []
+    for _ in range(2):
+        parts = build_parts(config, SIZE, CPU)
+        run_steps(config, parts, range(3))
+        states.append(state_tensors(parts)[0])
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+@pytest.mark.parametrize("adversarial_weight", [0.0, 0.5])
+def test_a_restored_state_goes_on_exactly_as_if_never_interrupted(adversarial_weight):
+    config = make_config(adversarial_weight=adversarial_weight)
+    with_prior = adversarial_weight > 0
+    undisturbed = build_parts(config, SIZE, CPU)
+    run_steps(config, undisturbed, range(6), with_prior=with_prior)
+
+    first = build_parts(config, SIZE, CPU)
+    run_steps(config, first, range(3), with_prior=with_prior)
+    model, optimizer = ({k: v.clone() for k, v in tensors.items()} for tensors in state_tensors(first))
+    second = build_parts(config, SIZE, CPU)
+    load_state_tensors(second, model, optimizer)
+    run_steps(config, second, range(3, 6), with_prior=with_prior)
+
+    expected, found = state_tensors(undisturbed), state_tensors(second)
+    for tensors, others in zip(expected, found, strict=True):
+        assert tensors.keys() == others.keys()
+        assert all(torch.equal(tensors[name], others[name]) for name in tensors)
+
+
+def test_forgetting_the_optimizer_state_changes_the_result():
+    config = make_config()
+    first = build_parts(config, SIZE, CPU)
+    run_steps(config, first, range(3))
+    model, optimizer = ({k: v.clone() for k, v in tensors.items()} for tensors in state_tensors(first))
+    ends = []
+    for state in (optimizer, {}):
+        parts = build_parts(config, SIZE, CPU)
+        load_state_tensors(parts, model, state)
+        run_steps(config, parts, range(3, 5))
+        ends.append(state_tensors(parts)[0])
+    assert any(not torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
+
+
+def test_permuted_edge_weights_change_the_loss():
+    config = make_config()
+    strength = make_inputs().strength
+    order = torch.tensor([1, 2, 0])
+    losses = []
+    for graph in (strength, strength[order][:, order]):
+        parts = build_parts(config, SIZE, CPU)
+        losses.append(run_steps(config, parts, range(2), strength=graph)[-1].total)
+    assert losses[0] != losses[1]
+
+
+def test_the_adversarial_term_trains_a_critic_beside_the_model():
+    config = make_config(adversarial_weight=1.0)
+    parts = build_parts(config, SIZE, CPU)
+    before = {name: tensor.clone() for name, tensor in state_tensors(parts)[0].items()}
+    terms, critic_loss, _ = train_step(parts, make_inputs(with_prior=True), config.objective)
+    after = state_tensors(parts)[0]
+    assert critic_loss is not None
+    assert torch.isfinite(critic_loss)
+    assert terms.adversarial != 0
+    assert any(not torch.equal(before[k], after[k]) for k in before if k.startswith("discriminator."))
+    assert all(parameter.requires_grad for parameter in parts.discriminator.parameters())
+
+
+def test_bf16_autocast_stays_close_to_fp32():
+    totals = []
+    for precision in ("fp32", "bf16"):
+        config = make_config()
+        config.train.precision = precision
+        parts = build_parts(config, SIZE, CPU)
+        assert parts.autocast == (precision == "bf16")
+        totals.append(float(run_steps(config, parts, range(3))[-1].total))
+    assert totals[1] == pytest.approx(totals[0], rel=5e-3)
+
+
+def test_noise_is_a_function_of_seed_step_and_purpose():
+    assert torch.equal(step_noise(1, 2, 3, 4, 5), step_noise(1, 2, 3, 4, 5))
+    for other in ((0, 2, 3), (1, 0, 3), (1, 2, 0)):
+        assert not torch.equal(step_noise(1, 2, 3, 4, 5), step_noise(*other, 4, 5))
