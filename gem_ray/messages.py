@@ -88,6 +88,52 @@ class PushReply:
 
 
 @dataclass(frozen=True, kw_only=True)
+class EdgeRecord:
+    """One change in the history of an edge.
+
+    Args:
+        version: of the graph in which the edge got these values
+        time_s: when, seconds since 1970
+        kind: of the evidence; TRAVERSALS changed what the model shows, the others the prior; None for a rollback
+        step: training step of the checkpoint behind the evidence, None where no checkpoint was involved
+        strength: the value the edge got (after the clamp)
+        num_observations: images (or answers) behind the strength, 0 for a rollback
+    """
+
+    version: int
+    time_s: float
+    kind: EvidenceKind | None
+    step: int | None
+    evidence_id: str
+    strength: float
+    standard_error: float
+    num_observations: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class EdgeChange:
+    """An edge that differs between two versions; what is shown is NaN where it is not known."""
+
+    source: str
+    target: str
+    strength_before: float
+    strength_after: float
+    shown_before: float
+    shown_after: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoreInfo:
+    """What a running store says of itself; ``settings`` is the text of its GraphConfig."""
+
+    pid: int
+    uri: str
+    attributes: tuple[str, ...]
+    version: int
+    settings: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class ScoreRequest:
     """Ask for one attribute of one image.
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gem_ray.errors import GraphError
-from gem_ray.messages import EdgeUpdate, EvidenceKind, Push, Refusal, ScoresRef
+from gem_ray.messages import EdgeChange, EdgeUpdate, EvidenceKind, Push, Refusal, ScoresRef
 
 SCHEMA = 1
 TYPICAL_STRENGTH = 0.3
@@ -194,6 +194,27 @@ class DisGraph:
                 "scores": push.scores or self.scores,
             }
         return replace(self, version=self.version + 1, **changes)
+
+    def restore(self, earlier: DisGraph) -> DisGraph:
+        """The next version, with everything as in an earlier one; versions only go up, also in a rollback."""
+        return replace(earlier, version=self.version + 1)
+
+    def changes_to(self, other: DisGraph) -> tuple[EdgeChange, ...]:
+        """Edges whose strength, or what is shown of it, differs in the other version."""
+        differs = (self.strength != other.strength) | ~np.isclose(
+            self.shown, other.shown, rtol=0, atol=0, equal_nan=True
+        )
+        return tuple(
+            EdgeChange(
+                source=self.attributes[i],
+                target=self.attributes[j],
+                strength_before=float(self.strength[i, j]),
+                strength_after=float(other.strength[i, j]),
+                shown_before=float(self.shown[i, j]),
+                shown_after=float(other.shown[i, j]),
+            )
+            for i, j in np.argwhere(differs)
+        )
 
     def to_json(self) -> str:
         """The whole value in one line, floats to the last bit; the same value gives the same text."""

@@ -1,0 +1,247 @@
+"""The DisGraph of a run, held by one detached actor that all jobs share.
+
+A change is journalled and flushed before it is acknowledged, and applied at most once by its id; a restarted actor
+finds everything in the run's storage. Reads answer from one immutable value and never wait for a write. The rules are
+in ``disgraph``, the client is in ``store``; here the parts are only held together.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+
+import ray
+
+from gem_ray.config import GraphConfig
+from gem_ray.errors import GemRayError, GraphError, StorageError
+from gem_ray.graph.disgraph import DisGraph
+from gem_ray.graph.journal import Journal, open_journal
+from gem_ray.graph.record import Record
+from gem_ray.graph.snapshots import drop_snapshot, read_snapshot, snapshot_versions, write_snapshot
+from gem_ray.messages import EdgeChange, EdgeRecord, EvidenceKind, Push, PushReply, StoreInfo
+from gem_ray.storage import Storage
+
+CATCH_UP_TRIES = 10
+logger = logging.getLogger(__name__)
+
+
+class GraphStore:
+    """The actor's class; without Ray it is an ordinary object, with one writing thread at a time.
+
+    Every method loads the graph first where that is still to be done, so that a fault in storage reaches the caller
+    as the typed error it is, and is tried again with the next call.
+
+    Args:
+        run_storage: the run's folder; the store lives in ``graph/``
+        attributes: names of the nodes; a stored graph must have the same
+    """
+
+    def __init__(self, run_storage: Storage, run_name: str, attributes: tuple[str, ...], config: GraphConfig) -> None:
+        self._storage = run_storage.child("graph")
+        self._run_name = run_name
+        self._attributes = tuple(attributes)
+        self._config = config
+        self._loading = threading.Lock()
+        self._files = threading.Lock()  # held while history is read, so that nothing it needs is dropped
+        self._graph: DisGraph | None = None
+        self._journal: Journal
+        self._applied: dict[str, int] = {}  # operation id -> version, oldest first
+        self._snapshot_version = 0
+
+    @ray.method(concurrency_group="read")
+    def describe(self) -> StoreInfo:
+        """Process, place, attributes, version and settings."""
+        graph = self._ready()
+        return StoreInfo(
+            pid=os.getpid(),
+            uri=self._storage.uri,
+            attributes=graph.attributes,
+            version=graph.version,
+            settings=repr(self._config),
+        )
+
+    @ray.method(concurrency_group="read")
+    def snapshot(self, newer_than: int | None) -> DisGraph | None:
+        """The current graph; None where its version is not above ``newer_than``."""
+        graph = self._ready()
+        return graph if newer_than is None or graph.version > newer_than else None
+
+    @ray.method(concurrency_group="write")
+    def push(self, push: Push) -> PushReply:
+        """Check, journal and apply a push; see ``DisGraph.check`` for what is refused.
+
+        Raises:
+            StorageError: the journal cannot be written; the push is not applied
+        """
+        return self._change(push.push_id, push)
+
+    @ray.method(concurrency_group="write")
+    def rollback(self, operation_id: str, version: int) -> PushReply:
+        """A new version with everything as in an earlier one; journalled like a push."""
+        return self._change(operation_id, version)
+
+    @ray.method(concurrency_group="read")
+    def history(self, source: str, target: str) -> tuple[EdgeRecord, ...]:
+        """The kept changes of an edge, oldest first."""
+        graph = self._ready()
+        i, j = graph.index(source), graph.index(target)
+        with self._files:
+            oldest = snapshot_versions(self._storage)[0]
+            graph, _ = read_snapshot(self._storage, oldest)
+            changes = []
+            for record in self._journal.read(oldest):
+                before, graph = graph, record.apply_to(graph)
+                changes += _edge_records(record, before, graph, i, j)
+        return tuple(changes)
+
+    @ray.method(concurrency_group="read")
+    def diff(self, before: int, after: int) -> tuple[EdgeChange, ...]:
+        """Edges that differ between two kept versions."""
+        self._ready()
+        return self._at(before).changes_to(self._at(after))
+
+    @ray.method(concurrency_group="write")
+    def close(self) -> None:
+        """Publish the current version and let go of the journal; the next call would open it again."""
+        with self._loading:
+            if self._graph is not None:
+                if self._graph.version > self._snapshot_version:
+                    self._publish(self._graph)
+                self._journal.close()
+                self._graph = None
+
+    def _ready(self) -> DisGraph:
+        graph = self._graph
+        if graph is not None:
+            return graph
+        with self._loading:
+            if self._graph is None:
+                self._graph = self._load()
+            return self._graph
+
+    def _load(self) -> DisGraph:
+        journal = open_journal(self._storage)
+        try:
+            if not snapshot_versions(self._storage):
+                write_snapshot(self._storage, DisGraph.empty(self._attributes), {})
+            version = snapshot_versions(self._storage)[-1]
+            graph, applied = read_snapshot(self._storage, version)
+            if graph.attributes != self._attributes:
+                raise GraphError(
+                    f"the graph of run {self._run_name!r} in {self._storage.uri} has the attributes "
+                    f"{', '.join(graph.attributes)}, not {', '.join(self._attributes)}: "
+                    "choose another run.name, or set model.attributes as they were"
+                )
+            for record in journal.read(version):
+                graph = record.apply_to(graph)
+                applied[record.operation_id] = record.version
+            journal.open(version)
+        except GemRayError:
+            journal.close()
+            raise
+        self._journal, self._applied, self._snapshot_version = journal, applied, version
+        return graph
+
+    def _change(self, operation_id: str, change: Push | int) -> PushReply:
+        """Take a push, or go back to a version.
+
+        A loop: in remote storage the next version may be there already, written by another incarnation, or by an
+        earlier try of this one whose answer was lost; then catch up and look again.
+        """
+        for _ in range(CATCH_UP_TRIES):
+            graph = self._ready()
+            if operation_id in self._applied:
+                return PushReply(version=self._applied[operation_id], applied=True, duplicate=True)
+            if isinstance(change, Push):
+                refusal = graph.check(change, self._config.max_staleness)
+                if refusal:
+                    return PushReply(version=graph.version, applied=False, refusal=refusal[0], detail=refusal[1])
+            record = Record(
+                version=graph.version + 1,
+                operation_id=operation_id,
+                time_s=time.time(),
+                max_change=self._config.max_change,
+                push=change if isinstance(change, Push) else None,
+                restored=None if isinstance(change, Push) else graph.restore(self._at(change)).to_json(),
+            )
+            following = record.apply_to(graph)
+            if self._journal.append(record):
+                self._accept(record, following)
+                return PushReply(version=following.version, applied=True)
+            for missed in self._journal.read(graph.version):
+                graph = missed.apply_to(graph)
+                self._accept(missed, graph)
+        raise GraphError(f"run {self._run_name!r}: other writers took the next version {CATCH_UP_TRIES} times")
+
+    def _accept(self, record: Record, graph: DisGraph) -> None:
+        self._applied[record.operation_id] = record.version
+        self._graph = graph
+        if graph.version - self._snapshot_version >= self._config.snapshot_every_pushes:
+            self._publish(graph)
+
+    def _publish(self, graph: DisGraph) -> None:
+        """Write a snapshot and drop what is too old. A full disk costs the snapshot only: the journal has it all."""
+        try:
+            write_snapshot(self._storage, graph, self._applied)
+            self._journal.roll(graph.version)
+            self._snapshot_version = graph.version
+            if self._files.acquire(blocking=False):
+                try:
+                    self._drop_old(graph.version - self._config.keep_versions)
+                finally:
+                    self._files.release()
+        except StorageError as error:
+            logger.warning("graph version %d stays without a snapshot: %s", graph.version, error)
+
+    def _drop_old(self, oldest_kept: int) -> None:
+        versions = snapshot_versions(self._storage)
+        base = max((version for version in versions if version <= oldest_kept), default=0)
+        for version in versions:
+            if version < base:
+                drop_snapshot(self._storage, version)
+        self._journal.drop(base)
+        self._applied = {key: version for key, version in self._applied.items() if version > base}
+
+    def _at(self, version: int) -> DisGraph:
+        with self._files:
+            kept = snapshot_versions(self._storage)
+            base = max((v for v in kept if v <= version), default=None)
+            current = self._ready().version
+            if base is None or version > current:
+                raise GraphError(
+                    f"version {version} is not kept: there are {kept[0]} to {current} "
+                    f"(graph.keep_versions={self._config.keep_versions})"
+                )
+            graph, _ = read_snapshot(self._storage, base)
+            for record in self._journal.read(base):
+                if record.version <= version:
+                    graph = record.apply_to(graph)
+            return graph
+
+
+def _edge_records(record: Record, before: DisGraph, after: DisGraph, i: int, j: int) -> list[EdgeRecord]:
+    """What a record did to edge (i, j): one change or nothing."""
+    push = record.push
+    if push is None:
+        edge = None
+        touched = before.strength[i, j] != after.strength[i, j]
+    else:
+        edge = next((e for e in push.edges if (after.index(e.source), after.index(e.target)) == (i, j)), None)
+        touched = edge is not None
+    if not touched:
+        return []
+    shown = push is not None and push.kind is EvidenceKind.TRAVERSALS
+    return [
+        EdgeRecord(
+            version=record.version,
+            time_s=record.time_s,
+            kind=None if push is None else push.kind,
+            step=None if push is None else push.step,
+            evidence_id=(after.shown_evidence if shown else after.evidence)[i][j],
+            strength=float((after.shown if shown else after.strength)[i, j]),
+            standard_error=float((after.shown_standard_error if shown else after.standard_error)[i, j]),
+            num_observations=0 if edge is None else edge.num_observations,
+        )
+    ]

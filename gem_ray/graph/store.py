@@ -1,0 +1,204 @@
+"""How jobs start the DisGraph's actor, find it and talk to it.
+
+Every call has a deadline and goes on over restarts of the actor: reads change nothing, and a change carries an id by
+which the store knows a second try, so that trying again is always safe. Nothing here is for the training step: rank 0
+polls from a thread of its own.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from dataclasses import replace
+from typing import Any
+
+import ray
+from ray.actor import ActorHandle
+from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from gem_ray.config import GraphConfig
+from gem_ray.errors import GemRayError, GraphError
+from gem_ray.graph.actor import GraphStore
+from gem_ray.graph.disgraph import DisGraph
+from gem_ray.messages import EdgeChange, EdgeRecord, Push, PushReply, StoreInfo
+from gem_ray.storage import Storage
+
+NAMESPACE = "gem_ray"
+ATTEMPT_S = 15.0  # longer than the retries inside storage, so that their error arrives, not only a lost call
+RETRY_EVERY_S = 0.05
+START_S = 60.0
+logger = logging.getLogger(__name__)
+
+
+def start_store(run_storage: Storage, run_name: str, attributes: tuple[str, ...], config: GraphConfig) -> StoreClient:
+    """Start the store of a run, or attach to the one that an interrupted job of this run has left behind.
+
+    A store left behind with other settings is stopped and started again: everything it knows is in storage. That two
+    jobs of one name do not run at once is the run's lock's to see to, before this.
+
+    Raises:
+        GraphError: the stored graph has other attributes or is damaged, or a run of this name lives elsewhere
+        StorageError: the run's storage cannot be reached
+    """
+    if run_storage.is_local:  # a relative path means another folder in the actor's process
+        run_storage = replace(run_storage, uri=str(run_storage.local_path))
+    arguments = (run_storage, run_name, tuple(attributes), config)
+    client = StoreClient(run_name)
+    launch(GraphStore, *arguments)
+    try:
+        info = client.describe(START_S)
+    except GemRayError:
+        client.stop()
+        raise
+    if info.uri != run_storage.child("graph").uri:
+        raise GraphError(
+            f"a run named {run_name!r} keeps its graph in {info.uri}; this one would keep it in {run_storage.uri}: "
+            "choose another run.name, or end the other run"
+        )
+    if info.settings != repr(config) or info.attributes != tuple(attributes):
+        client.stop()
+        launch(GraphStore, *arguments)
+        try:
+            client.describe(START_S)
+        except GemRayError:
+            client.stop()
+            raise
+    return client
+
+
+def connect_store(run_name: str) -> StoreClient:
+    """The client of a store that runs already.
+
+    Raises:
+        GraphError: there is none
+    """
+    client = StoreClient(run_name)
+    if client.find() is None:
+        raise GraphError(f"no store of a run named {run_name!r} is up in this Ray cluster: start the run first")
+    return client
+
+
+def launch(
+    store_class: type[GraphStore],
+    run_storage: Storage,
+    run_name: str,
+    attributes: tuple[str, ...],
+    config: GraphConfig,
+) -> None:
+    """Create the named, detached actor where there is none; it restarts for ever, from these arguments alone."""
+    # A local folder is only there on this machine; remote storage lets the actor move when its node dies.
+    placement = (
+        NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        if run_storage.is_local
+        else "DEFAULT"
+    )
+    actor_class = ray.remote(concurrency_groups={"read": 4, "write": 1})(store_class)  # type: ignore[call-overload]
+    actor_class.options(
+        name=_actor_name(run_name),
+        namespace=NAMESPACE,
+        lifetime="detached",
+        get_if_exists=True,
+        max_restarts=-1,
+        max_task_retries=0,  # the client tries again itself, within its deadline
+        num_cpus=0,
+        scheduling_strategy=placement,
+    ).remote(run_storage, run_name, attributes, config)
+
+
+class StoreClient:
+    """Calls to the store of one run; pickles by the run's name, so it may be sent to workers.
+
+    Raises:
+        GraphError: from every call, where no answer comes within its deadline (besides the errors of the call itself)
+    """
+
+    def __init__(self, run_name: str) -> None:
+        self.run_name = run_name
+        self._actor: ActorHandle | None = None
+
+    def __reduce__(self) -> tuple[type[StoreClient], tuple[str]]:
+        return StoreClient, (self.run_name,)
+
+    def push(self, push: Push, deadline_s: float = 30.0) -> PushReply:
+        """Send a push until it is answered; the store applies it at most once, also after a call that failed.
+
+        Raises:
+            StorageError: the store cannot write its journal; the push is not applied
+        """
+        return self._call("push", push, deadline_s=deadline_s)
+
+    def snapshot(self, newer_than: int | None = None, deadline_s: float = 10.0) -> DisGraph | None:
+        """The current graph, or None where there is none newer than version ``newer_than``."""
+        return self._call("snapshot", newer_than, deadline_s=deadline_s)
+
+    def describe(self, deadline_s: float = 10.0) -> StoreInfo:
+        """Process, place and version of the store."""
+        return self._call("describe", deadline_s=deadline_s)
+
+    def history(self, source: str, target: str, deadline_s: float = 60.0) -> tuple[EdgeRecord, ...]:
+        """Changes of the edge source -> target among the kept versions, oldest first."""
+        return self._call("history", source, target, deadline_s=deadline_s, attempt_s=deadline_s)
+
+    def evidence(self, source: str, target: str, deadline_s: float = 60.0) -> tuple[str, ...]:
+        """Ids of the evidence behind the edge's changes, newest first (files under the run's ``evidence/``)."""
+        newest_first = reversed(self.history(source, target, deadline_s))
+        return tuple(dict.fromkeys(record.evidence_id for record in newest_first if record.evidence_id))
+
+    def diff(self, before: int, after: int, deadline_s: float = 60.0) -> tuple[EdgeChange, ...]:
+        """Edges that differ between two kept versions."""
+        return self._call("diff", before, after, deadline_s=deadline_s, attempt_s=deadline_s)
+
+    def rollback(self, version: int, deadline_s: float = 60.0) -> PushReply:
+        """Make a new version that is as ``version`` was, which must still be kept."""
+        operation_id = f"rollback-{uuid.uuid4().hex}"
+        return self._call("rollback", operation_id, version, deadline_s=deadline_s, attempt_s=deadline_s)
+
+    def stop(self, deadline_s: float = 10.0) -> None:
+        """End the actor for good, after it has published its version; nothing happens where there is none."""
+        actor = self.find()
+        if actor is None:
+            return
+        try:
+            self._call("close", deadline_s=deadline_s)
+        except GemRayError as error:
+            logger.warning("store of run %s is ended without a last snapshot: %s", self.run_name, error)
+        ray.kill(actor, no_restart=True)
+        end = time.monotonic() + deadline_s
+        while self.find() is not None and time.monotonic() < end:
+            time.sleep(RETRY_EVERY_S)
+        self._actor = None
+
+    def find(self) -> ActorHandle | None:
+        """The actor, None where there is none."""
+        try:
+            return ray.get_actor(_actor_name(self.run_name), namespace=NAMESPACE)
+        except ValueError:
+            return None
+
+    def _call(self, method: str, *arguments: Any, deadline_s: float, attempt_s: float = ATTEMPT_S) -> Any:
+        end = time.monotonic() + deadline_s
+        fault = "there is no such actor"
+        while (left := end - time.monotonic()) > 0:
+            self._actor = self._actor or self.find()
+            if self._actor is not None:
+                try:
+                    answer = getattr(self._actor, method).remote(*arguments)
+                    return ray.get(answer, timeout=min(left, attempt_s))
+                except RayTaskError as error:
+                    if isinstance(error.cause, GemRayError):
+                        raise error.cause from None
+                    raise
+                except (GetTimeoutError, RayActorError) as error:
+                    fault = f"{type(error).__name__}: {error}"
+                    self._actor = None
+            time.sleep(min(RETRY_EVERY_S, max(0.0, end - time.monotonic())))
+        raise GraphError(
+            f"the graph store of run {self.run_name!r} did not answer {method} within {deadline_s:g} s ({fault}); "
+            "trying again is safe; see whether the actor is alive with `ray list actors`"
+        )
+
+
+def _actor_name(run_name: str) -> str:
+    return f"disgraph-{run_name}"

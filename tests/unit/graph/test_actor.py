@@ -1,0 +1,310 @@
+"""GraphStore as an ordinary object: journal before answer, at most once, the same bits after a restart."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gem_ray.config import GraphConfig, StorageConfig
+from gem_ray.errors import ConfigError, GraphError, StorageError
+from gem_ray.graph.actor import GraphStore
+from gem_ray.graph.disgraph import DisGraph
+from gem_ray.graph.journal import ObjectJournal
+from gem_ray.messages import EdgeUpdate, EvidenceKind, Push, Refusal
+from gem_ray.storage import Storage
+
+ATTRIBUTES = ("male", "beard", "bald")
+CONFIG = GraphConfig(snapshot_every_pushes=5, max_staleness=10, keep_versions=12)
+
+
+def make_push(number: int, base_version: int, kind=EvidenceKind.SCORES, source="male", **changes) -> Push:
+    strength = float(np.random.default_rng(number).uniform(-1, 1))
+    edge = EdgeUpdate(source=source, target="beard", strength=strength, standard_error=0.1, num_observations=number)
+    push = Push(
+        push_id=f"p{number}",
+        base_version=base_version,
+        kind=kind,
+        edges=(edge,),
+        evidence_id=f"e{number}.json",
+        step=number,
+    )
+    return replace(push, **changes)
+
+
+def open_store(folder: Path, config: GraphConfig = CONFIG, attributes=ATTRIBUTES) -> GraphStore:
+    return GraphStore(Storage(str(folder), StorageConfig()), "run", attributes, config)
+
+
+def crash(store: GraphStore) -> None:
+    """Let go of the files as a killed process does: without a last snapshot."""
+    store._journal.close()
+
+
+def push_many(store: GraphStore, count: int) -> None:
+    for number in range(1, count + 1):
+        assert store.push(make_push(number, number - 1)).version == number
+
+
+@pytest.fixture(params=["files", "objects"])
+def journal_kind(request, monkeypatch) -> str:
+    """Local folders take the journal of files; remote ones that of objects, forced on a local folder here."""
+    if request.param == "objects":
+        monkeypatch.setattr("gem_ray.graph.actor.open_journal", ObjectJournal)
+    return request.param
+
+
+@pytest.mark.parametrize("count", [0, 1, 4, 5, 6, 23])
+def test_killed_store_comes_back_with_every_acknowledged_push(count, journal_kind, tmp_path):
+    store = open_store(tmp_path)
+    expected = DisGraph.empty(ATTRIBUTES)
+    for number in range(1, count + 1):
+        push = make_push(number, number - 1)
+        assert store.push(push).applied
+        expected = expected.apply(push, CONFIG.max_change)
+    assert store.snapshot(None).digest() == expected.digest()
+    crash(store)
+    again = open_store(tmp_path)
+    assert again.snapshot(None).digest() == expected.digest()
+    if count:
+        reply = again.push(make_push(count, count - 1))
+        assert (reply.version, reply.applied, reply.duplicate) == (count, True, True)
+        assert again.snapshot(None).version == count
+
+
+def test_snapshot_is_sent_only_where_it_is_news(tmp_path):
+    store = open_store(tmp_path)
+    push_many(store, 2)
+    assert store.snapshot(1).version == 2
+    assert store.snapshot(2) is None
+    assert store.snapshot(7) is None
+
+
+def test_refused_push_leaves_no_trace(tmp_path):
+    store = open_store(tmp_path)
+    push_many(store, 1)
+    reply = store.push(make_push(2, 1, source="beard"))
+    assert (reply.applied, reply.refusal, reply.version) == (False, Refusal.SELF_LOOP, 1)
+    assert store.snapshot(None).version == 1
+    crash(store)
+    store = open_store(tmp_path)
+    assert store.snapshot(None).version == 1
+    assert store.push(make_push(2, 1)).applied  # the id of a refused push is not used up
+
+
+def test_cut_at_every_few_bytes_of_the_journal_gives_a_prefix_of_the_acknowledged(tmp_path):
+    store = open_store(tmp_path, replace(CONFIG, snapshot_every_pushes=100, keep_versions=100))
+    journal = tmp_path / "graph" / "journal-000000000000"
+    digests, ends = [store.snapshot(None).digest()], [0]
+    for number in range(1, 5):
+        store.push(make_push(number, number - 1))
+        digests.append(store.snapshot(None).digest())
+        ends.append(journal.stat().st_size)
+    crash(store)
+    data = journal.read_bytes()
+    for cut in sorted({*range(0, len(data), 17), *ends, *(end - 1 for end in ends[1:])}):
+        journal.write_bytes(data[:cut])
+        store = open_store(tmp_path)
+        whole = sum(end <= cut for end in ends) - 1
+        assert store.snapshot(None).digest() == digests[whole]
+        assert store.push(make_push(9, whole)).version == whole + 1
+        crash(store)
+
+
+def test_flipped_byte_in_the_journal_is_an_error_with_every_call_until_it_is_mended(tmp_path):
+    store = open_store(tmp_path)
+    push_many(store, 3)
+    crash(store)
+    journal = tmp_path / "graph" / "journal-000000000000"
+    data = journal.read_bytes()
+    journal.write_bytes(data[:200] + bytes([data[200] ^ 4]) + data[201:])
+    store = open_store(tmp_path)
+    for _ in range(2):
+        with pytest.raises(GraphError, match="damaged at byte 0"):
+            store.snapshot(None)
+        with pytest.raises(GraphError, match="damaged"):
+            store.push(make_push(4, 3))
+    journal.write_bytes(data)
+    assert store.snapshot(None).version == 3
+
+
+def test_deleting_a_damaged_snapshot_gives_the_same_graph(tmp_path):
+    store = open_store(tmp_path)
+    push_many(store, 7)
+    digest = store.snapshot(None).digest()
+    crash(store)
+    newest = tmp_path / "graph" / "snapshot-000000000005"
+    newest.write_bytes(newest.read_bytes()[:-1])
+    store = open_store(tmp_path)
+    with pytest.raises(GraphError, match="delete it"):
+        store.snapshot(None)
+    newest.unlink()
+    assert store.snapshot(None).digest() == digest
+    assert store.push(make_push(8, 7)).version == 8
+    crash(store)
+    assert open_store(tmp_path).snapshot(None).version == 8
+
+
+def test_failed_write_is_an_error_and_the_push_can_be_sent_again(tmp_path, monkeypatch):
+    store = open_store(tmp_path)
+    push_many(store, 1)
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", lambda descriptor: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        with pytest.raises(StorageError, match="No space left on device; the change is not accepted"):
+            store.push(make_push(2, 1))
+    assert store.snapshot(None).version == 1
+    reply = store.push(make_push(2, 1))
+    assert (reply.version, reply.applied, reply.duplicate) == (2, True, False)
+    crash(store)
+    assert open_store(tmp_path).snapshot(None).version == 2
+
+
+def test_failed_snapshot_costs_nothing_but_the_snapshot(tmp_path, monkeypatch, caplog):
+    store = open_store(tmp_path)
+    assert store.snapshot(None).version == 0
+    fault = StorageError("cannot write snapshot: No space left on device")
+    with monkeypatch.context() as patch:
+        patch.setattr("gem_ray.graph.actor.write_snapshot", lambda *a: (_ for _ in ()).throw(fault))
+        push_many(store, 8)
+    assert sorted(path.name for path in (tmp_path / "graph").glob("snapshot-*")) == ["snapshot-000000000000"]
+    assert "stays without a snapshot: cannot write snapshot: No space left" in caplog.text
+    digest = store.snapshot(None).digest()
+    crash(store)
+    store = open_store(tmp_path)
+    assert store.snapshot(None).digest() == digest
+
+
+def test_graph_of_other_attributes_is_refused_with_both_lists(tmp_path):
+    store = open_store(tmp_path)
+    push_many(store, 1)
+    crash(store)
+    with pytest.raises(GraphError, match=r"male, beard, bald, not male, bangs: .*run\.name"):
+        open_store(tmp_path, attributes=("male", "bangs")).snapshot(None)
+    assert open_store(tmp_path).snapshot(None).version == 1
+
+
+def test_history_tells_each_change_of_one_direction(journal_kind, tmp_path):
+    store = open_store(tmp_path)
+    push_many(store, 4)
+    store.push(make_push(5, 4, source="bald"))
+    store.push(make_push(6, 5, kind=EvidenceKind.TRAVERSALS))
+    history = store.history("male", "beard")
+    assert [(r.version, r.kind, r.step, r.evidence_id) for r in history] == [
+        *((n, EvidenceKind.SCORES, n, f"e{n}.json") for n in (1, 2, 3, 4)),
+        (6, EvidenceKind.TRAVERSALS, 6, "e6.json"),
+    ]
+    graph = store.snapshot(None)
+    assert history[3].strength == graph.strength[0, 1]
+    assert history[4].strength == graph.shown[0, 1]
+    assert history[4].num_observations == 6
+    assert store.history("beard", "male") == ()
+    with pytest.raises(GraphError, match="moustache"):
+        store.history("male", "moustache")
+
+
+def test_diff_names_the_edges_that_changed(tmp_path):
+    store = open_store(tmp_path)
+    push_many(store, 6)
+    store.push(make_push(7, 6, source="bald"))
+    (change,) = store.diff(6, 7)
+    assert (change.source, change.target, change.strength_before) == ("bald", "beard", 0)
+    assert change.strength_after == store.snapshot(None).strength[2, 1]
+    assert store.diff(7, 7) == ()
+
+
+def test_rollback_is_a_new_version_with_the_old_values(journal_kind, tmp_path):
+    store = open_store(tmp_path)
+    push_many(store, 6)
+    at_two = DisGraph.empty(ATTRIBUTES)
+    for number in (1, 2):
+        at_two = at_two.apply(make_push(number, number - 1), 1.0)
+    reply = store.rollback("r1", 2)
+    assert (reply.version, reply.applied) == (7, True)
+    assert store.rollback("r1", 2).duplicate
+    expected = replace(at_two, version=7).digest()
+    assert store.snapshot(None).digest() == expected
+    assert store.history("male", "beard")[-1].kind is None
+    assert store.push(make_push(8, 7)).version == 8
+    crash(store)
+    again = open_store(tmp_path)
+    assert again.diff(2, 7) == ()
+    assert again.snapshot(None).version == 8
+
+
+def test_versions_that_never_were_or_are_dropped_cannot_be_had(tmp_path):
+    store = open_store(tmp_path)
+    push_many(store, 30)
+    with pytest.raises(GraphError, match=r"version 3 is not kept: there are 15 to 30 \(graph.keep_versions=12\)"):
+        store.rollback("r1", 3)
+    with pytest.raises(GraphError, match="version 31 is not kept"):
+        store.diff(30, 31)
+    assert store.diff(18, 30)
+    assert len(store.history("male", "beard")) == 15
+
+
+def test_storage_stays_bounded(journal_kind, tmp_path):
+    store = open_store(tmp_path)
+    sizes = []
+    for number in range(1, 101):
+        store.push(make_push(number, number - 1))
+        if number % 25 == 0:
+            sizes.append(sum(file.stat().st_size for file in tmp_path.rglob("*") if file.is_file()))
+    assert max(sizes) < 1.1 * min(sizes[1:])
+    assert len(store._applied) <= CONFIG.keep_versions + CONFIG.snapshot_every_pushes
+
+
+def test_push_whose_id_is_forgotten_is_refused_as_stale(tmp_path):
+    store = open_store(tmp_path)
+    push_many(store, 60)
+    for number in range(1, 61):
+        reply = store.push(make_push(number, number - 1))
+        assert reply.duplicate or reply.refusal is Refusal.STALE
+    assert store.snapshot(None).version == 60
+    with pytest.raises(ConfigError, match=r"keep_versions=10 must be more than graph\.max_staleness=10"):
+        GraphConfig(keep_versions=10, max_staleness=10)
+
+
+def test_two_living_stores_on_objects_never_fork(monkeypatch, tmp_path):
+    monkeypatch.setattr("gem_ray.graph.actor.open_journal", ObjectJournal)
+    old, new = open_store(tmp_path), open_store(tmp_path)
+    assert new.snapshot(None).version == 0
+    assert old.push(make_push(1, 0)).version == 1
+    assert new.push(make_push(1, 0)).duplicate  # a retry that reaches the other incarnation
+    assert new.push(make_push(2, 1)).version == 2
+    assert old.push(make_push(3, 1)).version == 3
+    for store, number in zip(itertools.cycle([old, new]), range(4, 30)):
+        store.push(make_push(number, store.snapshot(None).version))
+    new.push(make_push(30, 29))
+    assert new.snapshot(None).version == 30
+    assert open_store(tmp_path).snapshot(None).digest() == new.snapshot(None).digest()
+
+
+def test_answer_of_storage_that_is_lost_does_not_apply_a_push_twice(monkeypatch, tmp_path):
+    monkeypatch.setattr("gem_ray.graph.actor.open_journal", ObjectJournal)
+    store = open_store(tmp_path)
+    push_many(store, 1)
+
+    def create_and_lose_the_answer(self, name, data):
+        create(self, name, data)
+        raise StorageError("the connection was reset")
+
+    create = Storage.create_bytes
+    with monkeypatch.context() as patch:
+        patch.setattr(Storage, "create_bytes", create_and_lose_the_answer)
+        with pytest.raises(StorageError):
+            store.push(make_push(2, 1))
+    assert store.snapshot(None).version == 1
+    assert store.push(make_push(3, 1)).version == 3
+    assert store.push(make_push(2, 1)).duplicate
+    assert [record.version for record in store.history("male", "beard")] == [1, 2, 3]
+
+
+def test_closing_publishes_the_version_and_frees_the_folder(tmp_path):
+    store = open_store(tmp_path)
+    push_many(store, 3)
+    store.close()
+    assert (tmp_path / "graph" / "snapshot-000000000003").exists()
+    assert open_store(tmp_path).snapshot(None).version == 3
