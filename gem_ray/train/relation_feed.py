@@ -15,12 +15,11 @@ from dataclasses import dataclass
 import numpy as np
 import safetensors.numpy
 import torch
-import torch.distributed as dist
-from torch import Tensor
 
 from gem_ray.errors import GemRayError, TrainingError
 from gem_ray.graph.disgraph import DisGraph
 from gem_ray.messages import RescorerStatus
+from gem_ray.train.collectives import broadcast_bytes, gather_digests
 
 
 @dataclass(frozen=True)
@@ -148,7 +147,7 @@ class RelationFeed:
         if newer is None:
             return None
         self._adopt(Relations.from_bytes(newer))
-        digests = _gather_digests(self.relations.graph.digest(), self._device)
+        digests = gather_digests(self.relations.graph.digest(), self._device)
         if len(set(digests)) != 1:
             raise TrainingError(f"ranks use different graphs at step {step}: {digests}; please report this bug")
         graph = self.relations.graph
@@ -173,24 +172,3 @@ class RelationFeed:
         generator = np.random.default_rng([seed, step, 3])
         rows = generator.integers(0, num_scored, num_rows)
         return rows[rank * num_rows // world : (rank + 1) * num_rows // world]
-
-
-def broadcast_bytes(data: bytes | None, device: torch.device) -> bytes | None:
-    """Rank 0's bytes on every rank (a collective); None where rank 0 has none."""
-    size = torch.tensor([len(data) if data else 0], dtype=torch.int64, device=device)
-    dist.broadcast(size, 0)
-    if not int(size):
-        return None
-    if data and dist.get_rank() == 0:
-        content = torch.frombuffer(bytearray(data), dtype=torch.uint8).to(device)
-    else:
-        content = torch.empty(int(size), dtype=torch.uint8, device=device)
-    dist.broadcast(content, 0)
-    return content.cpu().numpy().tobytes()
-
-
-def _gather_digests(digest: str, device: torch.device) -> list[str]:
-    mine = torch.tensor(list(bytes.fromhex(digest)), dtype=torch.uint8, device=device)
-    gathered: list[Tensor] = [torch.empty_like(mine) for _ in range(dist.get_world_size())]
-    dist.all_gather(gathered, mine)
-    return [tensor.cpu().numpy().tobytes().hex() for tensor in gathered]

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import time
 from typing import Any
 
@@ -21,8 +23,9 @@ from gem_ray.data.loader import Batch, Loader, open_loader
 from gem_ray.errors import GemRayError, TrainingError
 from gem_ray.graph.disgraph import DisGraph
 from gem_ray.storage import Storage
+from gem_ray.train.collectives import broadcast_bytes, gather_numbers
 from gem_ray.train.measurements import Measurements
-from gem_ray.train.relation_feed import RelationFeed, Relations, broadcast_bytes, without_scores
+from gem_ray.train.relation_feed import RelationFeed, Relations, without_scores
 from gem_ray.train.relation_source import load_relations, start_poller
 from gem_ray.train.run_log import RunLog
 from gem_ray.train.step import Inputs, Parts, build_parts, load_state_tensors, state_tensors, step_noise, train_step
@@ -53,6 +56,9 @@ def train_worker(settings: dict[str, str]) -> None:
     poller = start_poller(config, run, relations.graph.version) if rank == 0 else None
     feed = RelationFeed(relations, device, config.graph.refresh_every_steps, poller)
     log = RunLog(run, start_step) if rank == 0 else None
+    pids = gather_numbers(os.getpid(), device)
+    if log:
+        log.event(json.dumps({"event": "started", "step": start_step, "world": world, "pids": pids}))
     measurements = Measurements(config, start_step, loader.steps_per_epoch, device)
     try:
         for step, batch in enumerate(loader.batches(start_step), start_step):
