@@ -46,25 +46,20 @@ def start_store(run_storage: Storage, run_name: str, attributes: tuple[str, ...]
         run_storage = replace(run_storage, uri=str(run_storage.local_path))
     arguments = (run_storage, run_name, tuple(attributes), config)
     client = StoreClient(run_name)
-    launch(GraphStore, *arguments)
-    try:
-        info = client.describe(START_S)
-    except GemRayError:
-        client.stop()
-        raise
+    info = _launch_and_describe(client, *arguments)
     if info.uri != run_storage.child("graph").uri:
         raise GraphError(
             f"a run named {run_name!r} keeps its graph in {info.uri}; this one would keep it in {run_storage.uri}: "
             "choose another run.name, or end the other run"
         )
-    if info.settings != repr(config) or info.attributes != tuple(attributes):
+    if info.attributes != tuple(attributes):
+        raise GraphError(
+            f"the store of run {run_name!r} is up with the attributes {', '.join(info.attributes)}, not "
+            f"{', '.join(attributes)}: choose another run.name, or set model.attributes as they are"
+        )
+    if info.settings != repr(config):
         client.stop()
-        launch(GraphStore, *arguments)
-        try:
-            client.describe(START_S)
-        except GemRayError:
-            client.stop()
-            raise
+        _launch_and_describe(client, *arguments)
     return client
 
 
@@ -105,6 +100,15 @@ def launch(
         num_cpus=0,
         scheduling_strategy=placement,
     ).remote(run_storage, run_name, attributes, config)
+
+
+def _launch_and_describe(client: StoreClient, *arguments: Any) -> StoreInfo:
+    launch(GraphStore, *arguments)
+    try:
+        return client.describe(START_S)
+    except GemRayError:
+        client.stop()  # it cannot load its graph: leave no actor behind
+        raise
 
 
 class StoreClient:
