@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import os
 import random
-import tempfile
 import time
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlparse
 
+import aiohttp
 import fsspec
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
@@ -24,7 +25,17 @@ from gem_ray.config import StorageConfig
 from gem_ray.errors import StorageError
 
 T = TypeVar("T")
+TEMPORARY = ".tmp-"
 PERMANENT = (FileNotFoundError, PermissionError, FileExistsError, IsADirectoryError, NotADirectoryError)
+
+
+@dataclass(frozen=True)
+class ByteRange:
+    """Bytes [start, stop) of one object."""
+
+    name: str
+    start: int
+    stop: int
 
 
 @dataclass(frozen=True)
@@ -65,6 +76,10 @@ class Storage:
         return "://" not in self.uri or self.uri.startswith("file://")
 
     @property
+    def _endpoint(self) -> str:
+        return "this machine" if self.is_local else f"endpoint {self.config.endpoint_url or 'default'}"
+
+    @property
     def local_path(self) -> Path:
         """The folder as a path; only where ``is_local``."""
         if not self.is_local:
@@ -85,35 +100,57 @@ class Storage:
 
     def read_bytes(self, name: str) -> bytes:
         """The whole object."""
-        return self._attempt(f"read {name}", lambda: self.fs.cat_file(self.path(name)))
+        return self.attempt(f"read {name}", lambda: self.fs.cat_file(self.path(name)))
+
+    def read_ranges(self, ranges: Sequence[ByteRange]) -> list[bytes]:
+        """Many parts of objects in one go (at the same time, where the store can)."""
+        paths = [self.path(part.name) for part in ranges]
+        starts, stops = [part.start for part in ranges], [part.stop for part in ranges]
+
+        def read() -> list[bytes]:
+            found = self.fs.cat_ranges(paths, starts, stops, on_error="raise")
+            for part, data in zip(ranges, found, strict=True):
+                if len(data) != part.stop - part.start:
+                    raise OSError(f"{part.name} gave {len(data)} bytes of {part.stop - part.start}")
+            return found
+
+        whole = f"{ranges[0].name} and {len(ranges) - 1} more" if len(ranges) > 1 else ranges[0].name if ranges else ""
+        return self.attempt(f"read {whole}", read) if ranges else []
+
+    def sizes(self) -> dict[str, int]:
+        """Size in bytes of every object in the folder by its name, sorted; empty where there is no such folder."""
+        found = self.attempt("list it", lambda: self.fs.find(self.root, detail=True))
+        inside = {path[len(self.root) + 1 :]: info for path, info in found.items() if path.startswith(self.root + "/")}
+        return {name: int(inside[name]["size"]) for name in sorted(inside) if not _is_temporary(name)}
 
     def write_bytes(self, name: str, data: bytes) -> None:
         """Write the object whole or not at all, replacing an earlier one; local files are flushed to disk."""
-        self._attempt(f"write {name}", lambda: self._put(name, data))
+        self.attempt(f"write {name}", lambda: self._put(name, data))
 
     def create_bytes(self, name: str, data: bytes) -> bool:
         """Write the object only where none exists (atomic among racing writers); False where one did."""
         try:
-            self._attempt(f"create {name}", lambda: self._create(name, data))
+            self.attempt(f"create {name}", lambda: self._create(name, data))
         except FileExistsError:
             return False
         return True
 
     def exists(self, name: str) -> bool:
         """Whether the object exists."""
-        return self._attempt(f"look for {name}", lambda: self.fs.exists(self.path(name)))
+        return self.attempt(f"look for {name}", lambda: self.fs.exists(self.path(name)))
 
     def list(self, prefix: str = "") -> list[str]:
         """Names of all objects below ``prefix`` (a folder), sorted; empty where there is no such folder."""
         top = self.path(prefix) if prefix else self.root
-        found = self._attempt(f"list {prefix or 'it'}", lambda: self.fs.find(top))
-        return sorted(path[len(self.root) + 1 :] for path in found if path.startswith(self.root + "/"))
+        found = self.attempt(f"list {prefix or 'it'}", lambda: self.fs.find(top))
+        names = (path[len(self.root) + 1 :] for path in found if path.startswith(self.root + "/"))
+        return sorted(name for name in names if not _is_temporary(name))
 
     def delete(self, name: str) -> None:
         """Remove one object or one folder with all in it; nothing happens where there is none."""
         path = self.path(name)
         if self.exists(name):
-            self._attempt(f"delete {name}", lambda: self.fs.rm(path, recursive=True))
+            self.attempt(f"delete {name}", lambda: self.fs.rm(path, recursive=True))
 
     def _put(self, name: str, data: bytes) -> None:
         if not self.is_local:
@@ -128,24 +165,38 @@ class Storage:
         # A hard link fails where the target exists, so a reader never sees a half-written winner.
         self._with_temporary(name, data, lambda temporary, target: os.link(temporary, target))
 
-    def _with_temporary(self, name: str, data: bytes, publish: Callable[[str, Path], None]) -> None:
+    def _with_temporary(self, name: str, data: bytes, publish: Callable[[Path, Path], None]) -> None:
         target = Path(self.path(name))
-        target.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=".tmp-")
         try:
-            with os.fdopen(descriptor, "wb") as file:
+            target.parent.mkdir(parents=True, exist_ok=True)
+        except FileExistsError as error:
+            # Not to be taken for "the object exists already".
+            raise NotADirectoryError(f"{error.filename} is a file, not a folder") from error
+        temporary = target.parent / f"{TEMPORARY}{uuid.uuid4().hex}"
+        try:
+            with open(temporary, "xb") as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
             publish(temporary, target)
         finally:
-            Path(temporary).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
 
-    def _attempt(self, what: str, action: Callable[[], T]) -> T:
+    def attempt(self, what: str, action: Callable[[], T]) -> T:
+        """Run an action on ``fs``, again after faults that may pass; ``FileNotFoundError`` is left to the caller.
+
+        Args:
+            what: for the message, as in "cannot ... in s3://bucket/folder"
+        """
         for attempt in range(1, self.config.attempts + 1):
             try:
                 return action()
-            except FileNotFoundError:
+            except FileNotFoundError as error:
+                if _bucket_is_missing(error):
+                    raise StorageError(
+                        f"cannot {what} in {self.uri}: no such bucket at {self._endpoint}; create it, or check "
+                        "the name and storage.endpoint_url"
+                    ) from error
                 raise
             except FileExistsError:
                 raise
@@ -154,13 +205,22 @@ class Storage:
                     f"cannot {what} in {self.uri}: no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
                     "give the machine a role, or set storage.anonymous=true for a public bucket"
                 ) from error
-            except (OSError, BotoCoreError, ClientError) as error:
+            except (OSError, BotoCoreError, ClientError, aiohttp.ClientError) as error:
                 last = attempt == self.config.attempts or isinstance(error, PERMANENT) or self.is_local
                 if last:
                     raise StorageError(
-                        f"cannot {what} in {self.uri} (try {attempt} of {self.config.attempts}, endpoint "
-                        f"{self.config.endpoint_url or 'default'}): {type(error).__name__}: {error}; "
+                        f"cannot {what} in {self.uri} (try {attempt} of {self.config.attempts}, "
+                        f"{self._endpoint}): {type(error).__name__}: {error}; "
                         "check the location, the permissions and that the server is up"
                     ) from error
                 time.sleep(min(8.0, 0.2 * 2**attempt) * random.uniform(0.5, 1.0))
         raise AssertionError("unreachable")
+
+
+def _is_temporary(name: str) -> bool:
+    return name.rsplit("/", 1)[-1].startswith(TEMPORARY)
+
+
+def _bucket_is_missing(error: FileNotFoundError) -> bool:
+    cause = error.__cause__
+    return isinstance(cause, ClientError) and cause.response.get("Error", {}).get("Code") == "NoSuchBucket"
