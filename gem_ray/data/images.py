@@ -100,6 +100,17 @@ def decode_image(data: bytes, shape: ImageShape) -> np.ndarray:
         raise BadImageError(Cause.CORRUPT, f"pixels: {type(error).__name__}: {error}") from error
 
 
+def fit_image(pixels: np.ndarray, shape: ImageShape) -> np.ndarray:
+    """Crop and resize uint8 [H, W, 3] to [size, size, 3].
+
+    Raises:
+        BadImageError: it is too large or too small
+    """
+    image = Image.fromarray(pixels)
+    _check_size(image.size, shape)
+    return _to_square(image, shape)
+
+
 def _check_size(size: tuple[int, int], shape: ImageShape) -> None:
     width, height = size
     if width * height > shape.max_pixels:

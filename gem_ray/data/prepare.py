@@ -1,0 +1,237 @@
+"""``jobs.prepare``: images of any source to Parquet shards and a manifest, by Ray Data, one task a shard.
+
+Stopped and run again it goes on where it was: a finished shard leaves a small JSON file under ``progress/``, and the
+plan there makes sure that both runs mean the same data. The manifest comes last: unfinished data are never trained on.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import ray
+import ray.data
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from gem_ray.config import GemConfig, PrepareConfig
+from gem_ray.data import faces
+from gem_ray.data.images import ImageShape
+from gem_ray.data.ray_manners import quiet_ray_data, raising_own_errors
+from gem_ray.data.shard_task import PROGRESS, ShardDone, ShardWork, make_shard, progress_name
+from gem_ray.data.shards import Manifest, has_manifest, read_manifest, write_manifest
+from gem_ray.data.sources import FaceListing, Listing, list_source
+from gem_ray.errors import DataError
+from gem_ray.storage import Storage
+
+PLAN, SKIPPED = f"{PROGRESS}/plan.json", "skipped.json"
+# Small data are cut finer than shard_mb asks, so that tasks run side by side and the bar moves.
+FEWEST_SHARDS = 8
+
+
+@dataclass(frozen=True)
+class PrepareReport:
+    """The outcome for the person who asked.
+
+    Args:
+        num_kept: images of this count were there from an earlier run
+        causes: how many images were skipped, by cause
+        seconds: of this run
+    """
+
+    manifest: Manifest
+    num_kept: int
+    causes: dict[str, int]
+    seconds: float
+
+    def __str__(self) -> str:
+        count, size = self.manifest.count, self.manifest.shape[0]
+        what = f"{count:,} images of {size} x {size} in {len(self.manifest.shards)} shards from {self.manifest.source}"
+        skipped = ", ".join(f"{number} {cause}" for cause, number in self.causes.items())
+        skipped = f"; skipped {skipped} (see {SKIPPED})" if skipped else ""
+        if self.num_kept >= count:
+            return f"already complete: {what}{skipped}"
+        rate = (count - self.num_kept) / max(self.seconds, 1e-9)
+        kept = f", {self.num_kept:,} of them from an earlier run" if self.num_kept else ""
+        return f"{what}{kept}, in {self.seconds:.1f} s ({rate:,.0f} images/s){skipped}"
+
+
+def prepare(config: GemConfig) -> PrepareReport:
+    """Shard ``prepare.source`` into ``data.uri``, go on with it, or find it complete. Ray must be running.
+
+    Raises:
+        DataError: nothing usable in the source, too many bad images, or other data under the same URI
+        StorageError: source or target cannot be reached; this is never counted as a bad image
+    """
+    started, wanted, target = time.monotonic(), config.prepare, Storage(config.data.uri, config.storage)
+    settings = settings_of(wanted)
+    if has_manifest(target):
+        manifest = read_manifest(target)
+        check_same(target, manifest.settings, settings)
+        return PrepareReport(manifest, manifest.count, {}, time.monotonic() - started)
+    listing = list_source(wanted.source, wanted.num_images, config.storage)
+    order = item_order(listing, wanted)
+    per_shard = records_per_shard(len(order), wanted)
+    claim(target, settings | {"images": len(listing), "listing": listing.digest(), "per_shard": per_shard})
+
+    done = read_progress(target, math.ceil(len(order) / per_shard))
+    num_kept = sum(shard.entry.count for shard in done.values() if shard.entry)
+    for shard in run_tasks(target, listing, order, per_shard, wanted, set(done)):
+        done[shard.number] = shard
+        check_bad_share(target, done, len(order), wanted.max_bad_share)
+    # Once more for data that were all there already, under a limit that may have changed.
+    check_bad_share(target, done, len(order), wanted.max_bad_share)
+    manifest = finish(target, done, wanted, settings)
+    causes = count_causes(done)
+    return PrepareReport(manifest, num_kept, causes, time.monotonic() - started)
+
+
+def settings_of(wanted: PrepareConfig) -> dict[str, str | int]:
+    """The options that the shards depend on."""
+    names = ("source", "image_size", "crop", "num_images", "seed", "shard_mb", "max_pixels")
+    return {name: getattr(wanted, name) for name in names}
+
+
+def check_same(target: Storage, before: dict[str, str | int], now: dict[str, str | int]) -> None:
+    """Refuse to mix two data sets in one folder.
+
+    Raises:
+        DataError: naming every option that differs, with both values
+    """
+    names = [name for name in now if before.get(name) != now[name]]
+    changed = ", ".join(f"{name}={before.get(name)!r} then, {now[name]!r} now" for name in names)
+    if changed:
+        raise DataError(
+            f"{target.uri} holds data that were prepared otherwise ({changed}); set the options back, choose another "
+            "data.uri, or delete that folder"
+        )
+
+
+def item_order(listing: Listing, wanted: PrepareConfig) -> np.ndarray:
+    """Positions in the listing in the order of the records, shuffled so that the last ones are a fair hold-out."""
+    if isinstance(listing, FaceListing):
+        return np.arange(len(listing))
+    order = np.random.default_rng((wanted.seed, len(listing))).permutation(len(listing))
+    return order[: wanted.num_images] if wanted.num_images else order
+
+
+def records_per_shard(count: int, wanted: PrepareConfig) -> int:
+    """Records of a full shard."""
+    by_size = wanted.shard_mb * 10**6 // (3 * wanted.image_size**2)
+    return max(1, min(by_size, math.ceil(count / FEWEST_SHARDS)))
+
+
+def claim(target: Storage, plan: dict[str, str | int]) -> None:
+    """Write the plan of a new preparation, or check that the one under way is the same."""
+    if target.create_bytes(PLAN, json.dumps(plan, indent=1).encode()):
+        return
+    check_same(target, json.loads(target.read_bytes(PLAN)), plan)
+
+
+def read_progress(target: Storage, num_shards: int) -> dict[int, ShardDone]:
+    """The shards that an earlier run finished."""
+    present = set(target.list(PROGRESS))
+    done = {}
+    for number in range(num_shards):
+        if progress_name(number) in present:
+            done[number] = ShardDone.from_json(target.read_bytes(progress_name(number)))
+    return done
+
+
+def run_tasks(
+    target: Storage, listing: Listing, order: np.ndarray, per_shard: int, wanted: PrepareConfig, present: set[int]
+) -> Iterator[ShardDone]:
+    """Make the shards that are missing, by Ray Data; yields them as they come, beside a bar with rate and ETA."""
+    shape = ImageShape(size=wanted.image_size, crop=wanted.crop, max_pixels=wanted.max_pixels)
+    work = [
+        ShardWork(number, positions, listing.part(positions), shape, wanted.seed, target)
+        for number, start in enumerate(range(0, len(order), per_shard))
+        if number not in present
+        for positions in [order[start : start + per_shard]]
+    ]
+    if not work:
+        return
+    total = sum(len(part.positions) for part in work)
+    parts = [ray.put(part) for part in work]
+    outcomes = ray.data.range(len(work), override_num_blocks=len(work)).map(
+        make_shard, fn_args=(parts,), compute=ray.data.TaskPoolStrategy(size=wanted.concurrency)
+    )
+    with quiet_ray_data(), raising_own_errors(), progress_bar() as bar:
+        task, started = (
+            bar.add_task(f"preparing {wanted.source.rstrip('/').rsplit('/', 1)[-1]}", total=total, rate=""),
+            time.monotonic(),
+        )
+        for row in outcomes.iter_rows():
+            shard = ShardDone.from_json(row["done"])
+            bar.advance(task, shard.num_images)
+            rate = bar.tasks[0].completed / (time.monotonic() - started)
+            bar.update(task, rate=f"{rate:,.0f} images/s")
+            yield shard
+
+
+def progress_bar() -> Progress:
+    """A bar with count, rate and remaining time."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
+
+
+def check_bad_share(target: Storage, done: dict[int, ShardDone], total: int, limit: float) -> None:
+    """Stop as soon as more images are bad than may be.
+
+    Raises:
+        DataError: with the share, the causes and some names; the whole list is written first
+    """
+    skipped = [record for shard in done.values() for record in shard.skipped]
+    if len(skipped) <= limit * total:
+        return
+    write_skipped(target, done)
+    causes = ", ".join(f"{number} {cause}" for cause, number in count_causes(done).items())
+    examples = "; ".join(f"{record.name}: {record.detail}" for record in skipped[:3])
+    raise DataError(
+        f"{len(skipped):,} of {total:,} images ({len(skipped) / total:.1%}) cannot be used, over the limit "
+        f"prepare.max_bad_share={limit}: {causes}. For example {examples}. All are listed in {target.uri}/{SKIPPED}; "
+        "mend or remove them, or raise the limit; finished shards are kept"
+    )
+
+
+def count_causes(done: dict[int, ShardDone]) -> dict[str, int]:
+    """How many images were skipped, by cause, the most frequent first."""
+    return dict(Counter(record.cause for shard in done.values() for record in shard.skipped).most_common())
+
+
+def write_skipped(target: Storage, done: dict[int, ShardDone]) -> None:
+    """List every skipped image next to the manifest."""
+    records = [asdict(record) for number in sorted(done) for record in done[number].skipped]
+    content = {"counts": count_causes(done), "records": records}
+    target.write_bytes(SKIPPED, json.dumps(content, indent=1).encode())
+
+
+def finish(
+    target: Storage, done: dict[int, ShardDone], wanted: PrepareConfig, settings: dict[str, str | int]
+) -> Manifest:
+    """Write the list of skipped images, then the manifest, then forget the progress."""
+    write_skipped(target, done)
+    entries = tuple(shard.entry for _, shard in sorted(done.items()) if shard.entry)
+    if not entries:
+        raise DataError(f"not one image of {wanted.source} can be used; {target.uri}/{SKIPPED} lists them")
+    manifest = Manifest(
+        shape=(wanted.image_size, wanted.image_size, 3),
+        shards=entries,
+        source=wanted.source,
+        attributes=faces.ATTRIBUTES if wanted.source == "faces" else None,
+        seed=wanted.seed,
+        num_skipped=sum(len(shard.skipped) for shard in done.values()),
+        settings=settings,
+    )
+    write_manifest(target, manifest)
+    target.delete(PROGRESS)
+    return manifest
