@@ -38,6 +38,9 @@ class StorageConfig:
     attempts: int = 5
     """Tries of one read or write before a storage fault is an error."""
 
+    def __post_init__(self) -> None:
+        _check(self.attempts >= 1, f"storage.attempts={self.attempts} must be at least 1")
+
 
 @dataclass(kw_only=True)
 class PrepareConfig:
@@ -65,6 +68,10 @@ class PrepareConfig:
     def __post_init__(self) -> None:
         _check(self.image_size >= 8, f"prepare.image_size={self.image_size} must be at least 8")
         _check(0 <= self.max_bad_share <= 1, f"prepare.max_bad_share={self.max_bad_share} must lie in [0, 1]")
+        _check(self.crop >= 0, f"prepare.crop={self.crop} must not be negative; 0 takes the largest square")
+        _check(self.num_images >= 0, f"prepare.num_images={self.num_images} must not be negative; 0 takes all")
+        _check(self.concurrency >= 1, f"prepare.concurrency={self.concurrency} must be at least 1")
+        _check(self.max_pixels >= 64, f"prepare.max_pixels={self.max_pixels} refuses every image; raise it")
         _check(self.shard_mb >= 1, f"prepare.shard_mb={self.shard_mb} must be at least 1")
 
 
@@ -88,6 +95,7 @@ class DataConfig:
     def __post_init__(self) -> None:
         _one_of("data.ingest", self.ingest, ("auto", "memory", "stream"))
         _check(self.batch_size >= 1, f"data.batch_size={self.batch_size} must be positive")
+        _check(self.window_shards >= 1, f"data.window_shards={self.window_shards} must be at least 1")
         _check(self.holdout >= 1, f"data.holdout={self.holdout} must be positive: the report needs unseen images")
 
 
@@ -251,6 +259,8 @@ class ScoringConfig:
     """Requests a caller may have waiting; more are refused at once."""
     deadline_s: float = 60.0
     """Seconds after which a request without an answer has failed."""
+    start_timeout_s: float = 600.0
+    """Seconds the model may take to load before the run gives up."""
     batch_questions: int = 48
     """Questions of one request."""
     initial_images: int = 512

@@ -2,7 +2,8 @@
 
 Lesson ``i`` of a seed is a pure function of (seed, i). Half of the faces follow the true joint distribution of
 ``data.faces``; in the other half every attribute runs evenly over [0, 1], so that no attribute can be guessed from
-another. Some pictures are blurred, because traversals of a VAE, which the model is asked about later, are.
+another. Some pictures are blurred, because traversals of a VAE, which the model is asked about later, are; some are
+drawn larger and reduced, as the model's processor does with larger images.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from PIL import Image, ImageFilter
 from torch.utils.data import Dataset
 
 from gem_ray.data.faces import ATTRIBUTES, draw_face, sample_attributes, sample_nuisance
-from gem_ray.scoring.nano_model import IMAGE_SIZE, NUM_IMAGE_TOKENS, UNKNOWN_ANSWER, PreTrainedTokenizerFast
+from gem_ray.scoring.nano_model import IMAGE_SIZE, NUM_IMAGE_TOKENS, UNKNOWN_ANSWER, PreTrainedTokenizerFast, token_id
 from gem_ray.scoring.prompts import DIGITS, IMAGE_TOKEN, NUM_DIGITS, nano_prompt
 
 SYNONYMS: dict[str, tuple[str, ...]] = {
@@ -29,33 +30,13 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
 }
 """Names under which each attribute is asked about; the first is asked in half of the questions."""
 OTHER_NAMES = (
-    *(
-        "smiling",
-        "young",
-        "eyeglasses",
-        "hat",
-        "necktie",
-        "earrings",
-        "big nose",
-        "pale skin",
-        "wavy hair",
-        "black hair",
-    ),
-    *(
-        "gray hair",
-        "narrow eyes",
-        "double chin",
-        "sideburns",
-        "necklace",
-        "open mouth",
-        "age",
-        "roof",
-        "window",
-        "tail",
-    ),
+    *("smiling", "young", "eyeglasses", "hat", "necktie", "earrings", "big nose", "pale skin", "wavy hair"),
+    *("black hair", "gray hair", "narrow eyes", "double chin", "necklace", "open mouth", "age", "roof", "window"),
+    "tail",
 )
 """Asked now and then, besides random letters, and answered with ``UNKNOWN_ANSWER``: not everything has a score."""
-EVEN_SHARE, BLURRED_SHARE, UNKNOWN_SHARE, CANONICAL_SHARE = 0.5, 0.25, 0.25, 0.5
+EVEN_SHARE, BLURRED_SHARE, LARGE_SHARE, UNKNOWN_SHARE, CANONICAL_SHARE = 0.5, 0.25, 0.1, 0.25, 0.5
+LARGE_SIZE = 128
 NUM_ANSWERS = NUM_DIGITS + 1  # the digits, then UNKNOWN_ANSWER
 
 
@@ -93,7 +74,9 @@ def draw_lesson(seed: int, index: int) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng((seed, index, 2))
     even = rng.random() < EVEN_SHARE
     attributes = rng.random(len(ATTRIBUTES)) if even else sample_attributes(seed, index)
-    image = draw_face(attributes, sample_nuisance(rng), IMAGE_SIZE)
+    image = draw_face(attributes, sample_nuisance(rng), LARGE_SIZE if rng.random() < LARGE_SHARE else IMAGE_SIZE)
+    if len(image) != IMAGE_SIZE:
+        image = np.asarray(Image.fromarray(image).resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BICUBIC))
     if rng.random() < BLURRED_SHARE:
         radius = float(rng.uniform(0.3, 1.5))
         image = np.asarray(Image.fromarray(image).filter(ImageFilter.GaussianBlur(radius)))
@@ -107,7 +90,7 @@ class Lessons(Dataset[Batch]):
         self.tokenizer, self.seed, self.batch_images = tokenizer, seed, batch_images
         before, after = nano_prompt("\0").split("\0")
         self.prefix = [token for token in tokenizer(before.rstrip(" "))["input_ids"]]
-        at = self.prefix.index(tokenizer.convert_tokens_to_ids(IMAGE_TOKEN))
+        at = self.prefix.index(token_id(tokenizer, IMAGE_TOKEN))
         self.prefix[at : at + 1] = [self.prefix[at]] * NUM_IMAGE_TOKENS
         self.suffix = after
 
@@ -116,23 +99,27 @@ class Lessons(Dataset[Batch]):
         rng = np.random.default_rng((self.seed, index, 3))
         rows, ends, answers = [], [], []
         for row, (_, attributes) in enumerate(faces):
-            tokens, groups, positions = list(self.prefix), [0] * len(self.prefix), list(range(len(self.prefix)))
+            sequence, groups_of, places = list(self.prefix), [0] * len(self.prefix), list(range(len(self.prefix)))
             for group, (name, answer) in enumerate(self._questions(rng, attributes), start=1):
                 question = self.tokenizer(f" {name}{self.suffix}", add_special_tokens=False)["input_ids"]
-                tokens += question
-                groups += [group] * len(question)
-                positions += range(len(self.prefix), len(self.prefix) + len(question))
-                ends.append((row, len(tokens) - 1))
+                sequence += question
+                groups_of += [group] * len(question)
+                places += range(len(self.prefix), len(self.prefix) + len(question))
+                ends.append((row, len(sequence) - 1))
                 answers.append(answer)
-            rows.append((tokens, groups, positions))
-        width = max(len(tokens) for tokens, _, _ in rows)
-        padded = [np.array([row[part] + [fill] * (width - len(row[0])) for row in rows]) for part, fill in PADDING]
+            rows.append((sequence, groups_of, places))
+        width = max(len(sequence) for sequence, _, _ in rows)
+        tokens, groups, positions = (
+            torch.tensor([row[part] + [fill] * (width - len(row[0])) for row in rows]) for part, fill in PADDING
+        )
         return Batch(
-            torch.from_numpy(np.stack([image for image, _ in faces])),
-            torch.from_numpy(np.stack([attributes for _, attributes in faces]).astype(np.float32)),
-            *(torch.from_numpy(values.astype(np.int64)) for values in padded),
-            torch.tensor(ends),
-            torch.from_numpy(np.stack(answers)),
+            images=torch.from_numpy(np.stack([image for image, _ in faces])),
+            attributes=torch.from_numpy(np.stack([attributes for _, attributes in faces]).astype(np.float32)),
+            tokens=tokens,
+            groups=groups,
+            positions=positions,
+            ends=torch.tensor(ends),
+            answers=torch.from_numpy(np.stack(answers)),
         )
 
     def _questions(self, rng: np.random.Generator, attributes: np.ndarray) -> list[tuple[str, np.ndarray]]:
@@ -160,4 +147,4 @@ def _other_name(rng: np.random.Generator) -> str:
 
 def answer_tokens(tokenizer: PreTrainedTokenizerFast) -> list[int]:
     """Ids of the answers, digits first, then ``UNKNOWN_ANSWER``."""
-    return [tokenizer.convert_tokens_to_ids(answer) for answer in (*DIGITS, UNKNOWN_ANSWER)]
+    return [token_id(tokenizer, answer) for answer in (*DIGITS, UNKNOWN_ANSWER)]

@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
+from gem_ray.scoring.model_files import NANO_FOLDER
 from gem_ray.scoring.prompts import DIGITS, IMAGE_TOKEN, PromptStyle, nano_prompt
 from gem_ray.scoring.torchvision_compat import register
 
@@ -31,7 +32,6 @@ from transformers import (  # noqa: E402
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-NANO_FOLDER = Path(__file__).parent / "nano"
 IMAGE_SIZE = 64
 PATCH_SIZE = 8
 WEIGHTS_FILE = "model.safetensors"
@@ -39,6 +39,7 @@ NUM_IMAGE_TOKENS = (IMAGE_SIZE // PATCH_SIZE) ** 2
 PIXEL_MEAN = 0.5
 PIXEL_STD = 0.5
 VOCABULARY = 512
+VISION_WIDTH = 160
 UNKNOWN_ANSWER = "?"
 """Answered about attributes the model was not trained on: no digit, so the scorer counts the answer as missing."""
 
@@ -70,6 +71,11 @@ def build_tokenizer(attributes: Sequence[str]) -> PreTrainedTokenizerFast:
     )
 
 
+def token_id(tokenizer: PreTrainedTokenizerFast, token: str) -> int:
+    """Number of a token that is in the vocabulary."""
+    return int(tokenizer.get_vocab()[token])
+
+
 def build_processor(tokenizer: PreTrainedTokenizerFast) -> LlavaProcessor:
     """Image processor and tokenizer together, as vLLM loads them."""
     images = CLIPImageProcessorPil(
@@ -90,13 +96,13 @@ def build_processor(tokenizer: PreTrainedTokenizerFast) -> LlavaProcessor:
 def build_config(tokenizer: PreTrainedTokenizerFast) -> LlavaConfig:
     """Sizes of the model: 160 wide, five vision layers, two language layers."""
     vision = CLIPVisionConfig(
-        hidden_size=160,
-        intermediate_size=640,
+        hidden_size=VISION_WIDTH,
+        intermediate_size=4 * VISION_WIDTH,
         num_hidden_layers=5,
         num_attention_heads=5,
         image_size=IMAGE_SIZE,
         patch_size=PATCH_SIZE,
-        projection_dim=160,
+        projection_dim=VISION_WIDTH,
         hidden_act="gelu_pytorch_tanh",
     )
     text = LlamaConfig(
@@ -113,16 +119,17 @@ def build_config(tokenizer: PreTrainedTokenizerFast) -> LlavaConfig:
         pad_token_id=tokenizer.pad_token_id,
         tie_word_embeddings=False,
     )
-    return LlavaConfig(
+    config = LlavaConfig(
         vision_config=vision,
         text_config=text,
-        image_token_index=tokenizer.convert_tokens_to_ids(IMAGE_TOKEN),
+        image_token_index=token_id(tokenizer, IMAGE_TOKEN),
         image_seq_length=NUM_IMAGE_TOKENS,
         vision_feature_layer=-1,
         vision_feature_select_strategy="default",
         tie_word_embeddings=False,
-        gem_ray_prompt=PromptStyle.NANO.value,
     )
+    config.update({"gem_ray_prompt": PromptStyle.NANO.value})  # for us: transformers and vLLM pass over it
+    return config
 
 
 def build_model(config: LlavaConfig, seed: int) -> LlavaForConditionalGeneration:
@@ -140,7 +147,7 @@ def save_nano(model: LlavaForConditionalGeneration, processor: LlavaProcessor, f
     folder.mkdir(parents=True, exist_ok=True)
     copy = LlavaForConditionalGeneration(model.config)
     copy.load_state_dict(model.state_dict())
-    copy.to(torch.bfloat16).save_pretrained(folder)
+    copy.bfloat16().save_pretrained(folder)
     processor.save_pretrained(folder)
     weights = load_file(folder / WEIGHTS_FILE)
     served = {_served_name(name): tensor for name, tensor in weights.items()}

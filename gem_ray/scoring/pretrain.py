@@ -8,7 +8,6 @@ gives the tower a direct gradient while the language model still learns to look,
 from __future__ import annotations
 
 import json
-import logging
 import os
 import shutil
 import time
@@ -27,6 +26,7 @@ from gem_ray.scoring.lessons import SYNONYMS, Batch, Lessons, answer_tokens
 from gem_ray.scoring.nano_model import (
     PIXEL_MEAN,
     PIXEL_STD,
+    VISION_WIDTH,
     LlavaForConditionalGeneration,
     build_config,
     build_model,
@@ -35,7 +35,6 @@ from gem_ray.scoring.nano_model import (
     save_nano,
 )
 
-log = logging.getLogger(__name__)
 PROBE_WEIGHT = 2.0
 WARMUP_STEPS = 100
 
@@ -47,7 +46,7 @@ class Pupil(nn.Module):
         super().__init__()
         self.model = model
         self.answers = answers
-        self.probe = nn.Linear(model.config.vision_config.hidden_size, len(ATTRIBUTES))
+        self.probe = nn.Linear(VISION_WIDTH, len(ATTRIBUTES))
 
     def forward(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """Cross-entropy of the answers over the whole vocabulary, and the probe's squared error (both scalars)."""
@@ -112,9 +111,10 @@ def pretrain(config: PretrainConfig) -> Path:
         if time.monotonic() - shown > config.log_every_s or step + 1 == config.steps:
             shown = time.monotonic()
             rate = (step + 1 - start) / (shown - began)
-            log.info(
+            print(
                 f"step {step + 1}/{config.steps}  loss {loss:.4f}  probe {probe:.4f}  "
-                f"{rate * config.batch_images:.0f} images/s  {(config.steps - step - 1) / rate / 60:.1f} min left"
+                f"{rate * config.batch_images:.0f} images/s  {(config.steps - step - 1) / rate / 60:.1f} min left",
+                flush=True,
             )
         if (step + 1) % config.checkpoint_every_steps == 0 or step + 1 == config.steps:
             _save(checkpoints, step + 1, pupil, optimizer)
@@ -172,5 +172,5 @@ def _restore(folder: Path, pupil: Pupil, optimizer: torch.optim.Optimizer) -> in
         state["state"].setdefault(int(index), {})[name] = value
     optimizer.load_state_dict(state)
     step = int(json.loads((found[-1] / "state.json").read_text())["step"])
-    log.info(f"going on from step {step} in {found[-1]}")
+    print(f"going on from step {step} in {found[-1]}", flush=True)
     return step

@@ -65,8 +65,8 @@ def validate_attributes(names: Sequence[str]) -> tuple[str, ...]:
         tuple[str, ...]: the same names, normalised, in the same order
 
     Raises:
-        ConfigError: for a name that is empty, doubled, too long, or holds characters (line breaks, ``<``, ``|``, ``[`` ...)
-            that could form a special or placeholder token of some model; the name is in the message
+        ConfigError: for a name that is empty, doubled, too long, or holds characters (line breaks, ``<``, ``|``, ``[``
+            and the like) that could form a special or placeholder token of some model; the name is in the message
     """
     valid: list[str] = []
     for name in names:
@@ -90,8 +90,8 @@ def _validate_name(name: str) -> str:
     if _NAME.fullmatch(normal) is None:
         strange = sorted({character for character in normal if _NAME.fullmatch(f"a{character}") is None})
         raise ConfigError(
-            f"attribute {name!r} holds {strange or 'a sign at its start'}; use letters, digits, blanks and _ ' & + / . - "
-            "only, beginning with a letter or digit (other signs can form a model's special tokens)"
+            f"attribute {name!r} holds {strange or 'a sign at its start'}; use letters, digits, blanks and "
+            "_ ' & + / . - only, beginning with a letter or digit (other signs can form a model's special tokens)"
         )
     return normal
 

@@ -1,0 +1,150 @@
+"""The table of the MLLM's scores of data images: Parquet in the run's storage, named by a ``ScoresRef``.
+
+It is also the cache of answers: a frozen model's answer about an image never changes, so a restarted rescorer goes on
+from the newest table of the same model and prompt.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from gem_ray.errors import DataError
+from gem_ray.messages import ScoreAnswer, ScoresRef
+from gem_ray.scoring.prompts import NUM_DIGITS, PROMPT_VERSION
+from gem_ray.storage import Storage
+
+FOLDER = "scores"
+SCHEMA_VERSION = "1"
+KEPT_TABLES = 10  # a later table holds every row of an earlier one; readers of a version just left need a moment
+
+
+@dataclass(frozen=True)
+class ScoreTable:
+    """Answers about M images and n attributes.
+
+    Args:
+        attributes: names of the n attributes
+        index: int64 [M], record numbers in the data set
+        probabilities: float64 [M, n, 6] of the digits; NaN where an answer is missing
+        digit_mass: float64 [M, n], probability the model gave to the digits before they were renormalised
+    """
+
+    attributes: tuple[str, ...]
+    index: NDArray[np.int64]
+    probabilities: NDArray[np.float64]
+    digit_mass: NDArray[np.float64]
+
+    @property
+    def expectations(self) -> NDArray[np.float64]:
+        """Mean digits in [0, 5], float64 [M, n]; NaN where missing."""
+        return self.probabilities @ np.arange(NUM_DIGITS, dtype=np.float64)
+
+    @property
+    def num_missing(self) -> int:
+        """Answers that could not be read."""
+        return int(np.isnan(self.probabilities[..., 0]).sum())
+
+    @staticmethod
+    def empty(attributes: Sequence[str]) -> ScoreTable:
+        """A table without rows."""
+        n = len(attributes)
+        return ScoreTable(
+            tuple(attributes), np.zeros(0, np.int64), np.zeros((0, n, NUM_DIGITS), np.float64), np.zeros((0, n))
+        )
+
+    def extended(self, index: NDArray[np.int64], answers: Sequence[ScoreAnswer]) -> ScoreTable:
+        """The table with further images; ``answers`` image by image, attribute by attribute."""
+        n = len(self.attributes)
+        rows = [answer.probabilities or (np.nan,) * NUM_DIGITS for answer in answers]
+        probabilities = np.array(rows, dtype=np.float64).reshape(len(index), n, NUM_DIGITS)
+        mass = np.array([answer.digit_mass for answer in answers], dtype=np.float64).reshape(len(index), n)
+        return ScoreTable(
+            self.attributes,
+            np.concatenate([self.index, np.asarray(index, dtype=np.int64)]),
+            np.concatenate([self.probabilities, probabilities]),
+            np.concatenate([self.digit_mass, mass]),
+        )
+
+
+def write_scores(run: Storage, table: ScoreTable, model: str) -> ScoresRef:
+    """Store the table and delete all but the newest few.
+
+    Args:
+        run: the run's folder
+        model: fingerprint of the model that answered
+    """
+    columns: dict[str, pa.Array] = {"index": pa.array(table.index)}
+    for j, name in enumerate(table.attributes):
+        columns[f"{name}|expectation"] = pa.array(table.expectations[:, j].astype(np.float32))
+        columns[f"{name}|digit_mass"] = pa.array(table.digit_mass[:, j].astype(np.float32))
+        for digit in range(NUM_DIGITS):
+            columns[f"{name}|p{digit}"] = pa.array(table.probabilities[:, j, digit].astype(np.float32))
+    metadata = {"schema_version": SCHEMA_VERSION, "prompt_version": PROMPT_VERSION, "model": model}
+    buffer = io.BytesIO()
+    pq.write_table(pa.table(columns).replace_schema_metadata(metadata), buffer, compression="zstd")
+    data = buffer.getvalue()
+    sha = hashlib.sha256(data).hexdigest()
+    name = f"{FOLDER}/scores_{len(table.index):09d}_{sha[:12]}.parquet"
+    run.write_bytes(name, data)
+    for old in [other for other in run.list(FOLDER) if other != name][: 1 - KEPT_TABLES]:
+        run.delete(old)
+    return ScoresRef(uri=name, sha256=sha, num_images=len(table.index))
+
+
+def read_scores(run: Storage, ref: ScoresRef) -> ScoreTable:
+    """The table a ``ScoresRef`` names.
+
+    Raises:
+        DataError: it is missing, or its bytes do not match the reference's sha256
+    """
+    try:
+        data = run.read_bytes(ref.uri)
+    except FileNotFoundError as error:
+        raise DataError(
+            f"the score table {run.uri}/{ref.uri} is gone; the newest graph of the store names a newer one"
+        ) from error
+    if hashlib.sha256(data).hexdigest() != ref.sha256:
+        raise DataError(f"the score table {run.uri}/{ref.uri} does not match its sha256: the file is damaged")
+    return _decode(data, f"{run.uri}/{ref.uri}")[0]
+
+
+def newest_scores(run: Storage, attributes: Sequence[str], model: str) -> tuple[ScoreTable, ScoresRef] | None:
+    """The largest stored table of these attributes, this model and the present prompt; None where there is none."""
+    for name in reversed(run.list(FOLDER)):
+        try:
+            data = run.read_bytes(name)
+            table, metadata = _decode(data, f"{run.uri}/{name}")
+        except (DataError, FileNotFoundError):
+            continue
+        wanted = {"prompt_version": PROMPT_VERSION, "model": model}
+        if table.attributes == tuple(attributes) and wanted.items() <= metadata.items():
+            sha = hashlib.sha256(data).hexdigest()
+            return table, ScoresRef(uri=name, sha256=sha, num_images=len(table.index))
+    return None
+
+
+def _decode(data: bytes, where: str) -> tuple[ScoreTable, dict[str, str]]:
+    try:
+        stored = pq.read_table(io.BytesIO(data))
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(f"{where} is not a readable Parquet file: {error}") from error
+    metadata = {key.decode(): value.decode() for key, value in (stored.schema.metadata or {}).items()}
+    if metadata.get("schema_version") != SCHEMA_VERSION:
+        raise DataError(
+            f"{where} has schema version {metadata.get('schema_version')}, this program reads {SCHEMA_VERSION}"
+        )
+    names = [column.split("|")[0] for column in stored.column_names if column.endswith("|expectation")]
+    shape = (stored.num_rows, len(names), NUM_DIGITS)
+    columns = [[stored[f"{name}|p{digit}"].to_numpy() for digit in range(NUM_DIGITS)] for name in names]
+    probabilities = np.array(columns, dtype=np.float64).reshape(len(names), NUM_DIGITS, -1).transpose(2, 0, 1)
+    mass = np.array([stored[f"{name}|digit_mass"].to_numpy() for name in names], dtype=np.float64).T
+    index = stored["index"].to_numpy().astype(np.int64)
+    return ScoreTable(tuple(names), index, probabilities.reshape(shape), mass.reshape(shape[:2])), metadata
