@@ -1,4 +1,4 @@
-"""``serve run serve.app:builder``, ``serve deploy serve/config.yaml``: the MLLM alone, on a cluster that keeps it up."""
+"""``serve run serve.app:builder``, ``serve deploy serve/config.yaml``: the MLLM alone, on a cluster of its own."""
 
 from __future__ import annotations
 

@@ -38,6 +38,7 @@ MAX_IMAGE_SIDE = 4096
 SHUTDOWN_S = 5.0
 # vLLM's own choice is 128, and a prefix is cached in whole blocks only: 64 image tokens would never be.
 CPU_BLOCK_SIZE = 32
+NANO_CACHE_BYTES = 128 * 1024 * 1024  # 100,000 tokens, a thousand images
 
 
 class Scorer(Protocol):
@@ -69,9 +70,10 @@ def prepare_environment(model: str, use_gpu: bool, num_threads: int) -> None:
     }
     if Path(model).is_dir():
         settings |= {"HF_HUB_OFFLINE": "1"}
+    if not use_gpu and prompt_style(model) is not PromptStyle.NANO:
+        settings |= {"VLLM_CPU_KVCACHE_SPACE": "4"}  # GiB; the default is most of the machine's memory
     if not use_gpu:
         settings |= {
-            "VLLM_CPU_KVCACHE_SPACE": "1",
             "VLLM_CPU_OMP_THREADS_BIND": "nobind",
             "OMP_NUM_THREADS": str(num_threads),
             "TORCHDYNAMO_DISABLE": "1",  # the first request otherwise compiles for 4 to 16 s
@@ -237,12 +239,16 @@ def _start_engine(model: str, use_gpu: bool) -> tuple[Any, Any]:
     }
     if not use_gpu:
         arguments |= {"enforce_eager": True, "block_size": CPU_BLOCK_SIZE, "distributed_executor_backend": "uni"}
+    if prompt_style(model) is PromptStyle.NANO:
+        arguments |= {"kv_cache_memory_bytes": NANO_CACHE_BYTES}
+    else:
+        arguments |= {"max_model_len": -1}  # as long as memory allows; a question is far shorter
     try:
         return AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments)), SamplingParams
     except (OSError, ValueError, RuntimeError) as error:
         raise ScorerError(
-            f"vLLM cannot serve scoring.model={model!r}: {_cause(error)}; choose a vision-language model that vLLM supports, "
-            "check memory, and see the engine's log above"
+            f"vLLM cannot serve scoring.model={model!r}: {_cause(error)}; choose a vision-language model that vLLM "
+            "supports, check memory, and see the engine's log above"
         ) from error
 
 

@@ -120,8 +120,8 @@ class Publisher:
         data = json.dumps(record).encode()
         await asyncio.to_thread(self._run.write_bytes, f"{FOLDER}/{name}", data)
         push = Push(
-            # The same evidence has the same id, also after a restart: the store applies it once.
-            push_id=f"{kind.value}-{hashlib.sha256(data).hexdigest()[:32]}",
+            # The same answers have the same id, also after a restart: the store applies them once.
+            push_id=f"{kind.value}-{scores.sha256 if scores else hashlib.sha256(data).hexdigest()}",
             base_version=base_version,
             kind=kind,
             edges=edges,

@@ -1,0 +1,62 @@
+"""Models that do not exist, and what tells two models apart."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from gem_ray.errors import ConfigError, ScorerError
+from gem_ray.scoring.model_files import NANO_FOLDER, model_fingerprint, prompt_style, resolve_model
+from gem_ray.scoring.prompts import PromptStyle
+from serve.app import builder
+
+
+def test_a_path_that_does_not_exist_is_refused_with_value_and_remedy() -> None:
+    with pytest.raises(ScorerError, match=r"'/nowhere/model' does not exist .*give 'nano'"):
+        resolve_model("/nowhere/model")
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ScorerError, match=r"no config\.json"):
+        resolve_model(str(tmp_path))
+
+
+def test_a_hub_id_is_left_to_vllm() -> None:
+    assert resolve_model("Qwen/Qwen2.5-VL-3B-Instruct") == "Qwen/Qwen2.5-VL-3B-Instruct"
+
+
+@pytest.mark.parametrize("model", ["", "http://host/model", "a/b/c", "no such model"])
+def test_what_is_neither_folder_nor_hub_id_is_refused(model: str) -> None:
+    with pytest.raises(ScorerError, match=r"scoring\.model"):
+        resolve_model(model)
+
+
+def test_the_shipped_model_is_found_and_asked_in_its_own_words() -> None:
+    assert resolve_model("nano") == str(NANO_FOLDER.resolve())
+    assert prompt_style(resolve_model("nano")) is PromptStyle.NANO
+
+
+def test_other_models_are_asked_through_their_chat_template(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "llava"}))
+    assert prompt_style(str(tmp_path)) is PromptStyle.CHAT
+
+
+def test_a_model_with_other_weights_has_another_fingerprint(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "model.safetensors").write_bytes(b"\0" * 1000)
+    before = model_fingerprint(str(tmp_path))
+    assert before == model_fingerprint(str(tmp_path))
+    (tmp_path / "model.safetensors").write_bytes(b"\0" * 999 + b"\1")
+    assert model_fingerprint(str(tmp_path)) != before
+
+
+def test_the_serve_builder_reads_text_and_refuses_unknown_and_mistyped_options() -> None:
+    assert builder({"model": "nano", "num_cpus": "2", "max_ongoing_requests": "4"}) is not None
+    with pytest.raises(ConfigError, match="unknown option modle='nano'"):
+        builder({"modle": "nano"})
+    with pytest.raises(ConfigError, match="num_replicas='many' is not of type int"):
+        builder({"num_replicas": "many"})
+    with pytest.raises(ScorerError, match="does not exist"):
+        builder({"model": "/nowhere"})
