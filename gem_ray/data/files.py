@@ -5,13 +5,13 @@ Archives are never unpacked to disk: a member is a label and some bytes, so its 
 
 from __future__ import annotations
 
-import io
 import struct
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import IO
 
 from gem_ray.data.images import BadImageError, Cause
 from gem_ray.errors import DataError
@@ -51,9 +51,9 @@ def is_image(name: str) -> bool:
     return last.lower().endswith(IMAGE_SUFFIXES + OTHER_IMAGE_SUFFIXES) and not last.startswith("._")
 
 
-def zip_items(name: str, file: io.IOBase) -> list[FileItem]:
+def zip_items(name: str, file: IO[bytes]) -> list[FileItem]:
     """The images in a zip that lies in storage as ``name``."""
-    with zipfile.ZipFile(file) as archive:  # type: ignore[arg-type]
+    with zipfile.ZipFile(file) as archive:
         members = sorted(archive.infolist(), key=lambda member: member.header_offset)
         # A member's local header may hold another extra field than the directory, so its bytes are taken to reach up
         # to the next member, or to the directory behind the last.
@@ -74,9 +74,9 @@ def zip_items(name: str, file: io.IOBase) -> list[FileItem]:
     ]
 
 
-def tar_items(name: str, file: io.IOBase) -> list[FileItem]:
+def tar_items(name: str, file: IO[bytes]) -> list[FileItem]:
     """The images in an uncompressed tar that lies in storage as ``name``."""
-    with tarfile.open(fileobj=file, mode="r:") as archive:  # type: ignore[call-overload]
+    with tarfile.open(fileobj=file, mode="r:") as archive:
         return [
             FileItem(member.name, name, member.offset_data, member.size)
             for member in archive

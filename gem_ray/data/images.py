@@ -122,7 +122,7 @@ def _check_size(size: tuple[int, int], shape: ImageShape) -> None:
 
 
 def _to_square(image: Image.Image, shape: ImageShape) -> np.ndarray:
-    side = shape.crop or min(image.size)
+    side = float(shape.crop or min(image.size))
     if image.format == "JPEG":
         # The decoder can halve an image for free; stay at twice the wanted size so that the filter has enough to do.
         full_width, factor = image.width, 2.0 * shape.size / side

@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 
 import numpy as np
 import ray
@@ -21,7 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from gem_ray.config import GemConfig, PrepareConfig
 from gem_ray.data import faces
 from gem_ray.data.images import ImageShape
-from gem_ray.data.ray_manners import quiet_ray_data, raising_own_errors
+from gem_ray.data.ray_manners import quiet_ray_data, raising_own_errors, well_behaved
 from gem_ray.data.shard_task import PROGRESS, ShardDone, ShardWork, make_shard, progress_name
 from gem_ray.data.shards import Manifest, has_manifest, read_manifest, write_manifest
 from gem_ray.data.sources import FaceListing, Listing, list_source
@@ -157,14 +158,12 @@ def run_tasks(
         return
     total = sum(len(part.positions) for part in work)
     parts = [ray.put(part) for part in work]
-    outcomes = ray.data.range(len(work), override_num_blocks=len(work)).map(
-        make_shard, fn_args=(parts,), compute=ray.data.TaskPoolStrategy(size=wanted.concurrency)
-    )
+    numbers = ray.data.from_items([{"id": number} for number in range(len(work))], override_num_blocks=len(work))
+    size = ray.data.TaskPoolStrategy(size=wanted.concurrency)
+    outcomes = well_behaved(numbers.map(partial(make_shard, parts=parts), compute=size))
     with quiet_ray_data(), raising_own_errors(), progress_bar() as bar:
-        task, started = (
-            bar.add_task(f"preparing {wanted.source.rstrip('/').rsplit('/', 1)[-1]}", total=total, rate=""),
-            time.monotonic(),
-        )
+        started = time.monotonic()
+        task = bar.add_task(f"preparing {wanted.source.rstrip('/').rsplit('/', 1)[-1]}", total=total, rate="")
         for row in outcomes.iter_rows():
             shard = ShardDone.from_json(row["done"])
             bar.advance(task, shard.num_images)

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import ray.data
 from ray.exceptions import RayError
 
 from gem_ray.errors import GemRayError
@@ -17,10 +18,11 @@ def raising_own_errors() -> Iterator[None]:
     try:
         yield
     except RayError as error:
-        own = _own_error(error)
-        if own is None:
+        # The class Ray raises is ours and its own at once, with a traceback for a message; ``cause`` is ours alone.
+        cause = getattr(error, "cause", None)
+        if not isinstance(cause, GemRayError):
             raise
-        raise own from error
+        raise cause from None
 
 
 @contextmanager
@@ -35,15 +37,8 @@ def quiet_ray_data() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _own_error(error: BaseException | None) -> GemRayError | None:
-    seen: set[int] = set()
-    waiting = [error]
-    while waiting:
-        found = waiting.pop(0)
-        if isinstance(found, GemRayError):
-            return found
-        if found is None or id(found) in seen:
-            continue
-        seen.add(id(found))
-        waiting += [found.__cause__, found.__context__, getattr(found, "cause", None)]
-    return None
+def well_behaved(dataset: ray.data.Dataset) -> ray.data.Dataset:
+    """Let a data set show no bars of its own, and raise what its tasks raise."""
+    dataset.context.enable_progress_bars = False
+    dataset.context.raise_original_map_exception = True
+    return dataset

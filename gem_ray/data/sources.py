@@ -58,7 +58,7 @@ class ArrayListing:
 
     def digest(self) -> str:
         """Changes where an image changes; hex."""
-        return hashlib.sha256(self.images).hexdigest()
+        return hashlib.sha256(self.images.data).hexdigest()
 
 
 @dataclass(frozen=True)

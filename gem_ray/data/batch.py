@@ -1,0 +1,43 @@
+"""The interface between data and training: a batch, and what a loader can do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One rank's part of a step.
+
+    Args:
+        images: uint8 [B, 3, H, W], channels-last in memory
+        index: record numbers, int64 [B]
+    """
+
+    images: torch.Tensor
+    index: np.ndarray
+
+
+class Loader(Protocol):
+    """Reads the training records [0, count - holdout) for one rank."""
+
+    image_size: int
+    steps_per_epoch: int
+
+    def batches(self, start_step: int) -> Iterator[Batch]:
+        """Batches from a step on, for ever; the first costs the same wherever it begins."""
+        ...
+
+    def images(self, index: np.ndarray) -> torch.Tensor:
+        """Images of any records of the data, held-out ones too: uint8 [M, 3, H, W]."""
+        ...
+
+
+def to_channels_first(rows: torch.Tensor, shape: tuple[int, int, int]) -> torch.Tensor:
+    """Rows of bytes [B, H * W * 3] as images [B, 3, H, W], without moving a byte."""
+    return rows.view(-1, *shape).permute(0, 3, 1, 2)

@@ -1,0 +1,84 @@
+"""Which record is trained on when: pure functions, so that resuming needs no iterator state.
+
+With the data in memory every epoch is one global permutation of (seed, epoch); the number of workers only cuts its
+batches. When streaming, the shards of an epoch are laid in a random line, each rank takes an equal stretch of it, and
+records are shuffled inside windows of a few shards: a function of (seed, epoch, world, rank).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from gem_ray.errors import DataError
+
+MEMORY_ORDER, SHARD_ORDER, WINDOW_ORDER = 11, 12, 13
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Records [low, high) of one shard, counted from the shard's first."""
+
+    shard: int
+    low: int
+    high: int
+
+    def __len__(self) -> int:
+        return self.high - self.low
+
+
+def steps_per_epoch(num_records: int, batch_size: int) -> int:
+    """Whole global batches in an epoch; the rest of the records waits for another shuffle.
+
+    Raises:
+        DataError: not even one batch
+    """
+    steps = num_records // batch_size
+    if steps == 0:
+        raise DataError(
+            f"data.batch_size={batch_size} is more than the {num_records} records that training may use "
+            "(the data less data.holdout); lower data.batch_size or data.holdout, or prepare more images"
+        )
+    return steps
+
+
+def epoch_order(num_records: int, seed: int, epoch: int) -> np.ndarray:
+    """The permutation of an epoch in memory: int64 [num_records]."""
+    return np.random.default_rng((seed, MEMORY_ORDER, epoch)).permutation(num_records)
+
+
+def rank_batch(order: np.ndarray, step_in_epoch: int, batch_size: int, rank: int, world: int) -> np.ndarray:
+    """This rank's slice of one global batch: int64 [batch_size / world]."""
+    size = batch_size // world
+    first = step_in_epoch * batch_size + rank * size
+    return order[first : first + size]
+
+
+def rank_pieces(shard_counts: np.ndarray, seed: int, epoch: int, rank: int, world: int) -> list[Piece]:
+    """The stretch of a rank in an epoch of streaming. Stretches are disjoint and equally long to within one record.
+
+    Args:
+        shard_counts: records of each shard that training may use
+    """
+    line = np.random.default_rng((seed, SHARD_ORDER, epoch)).permutation(len(shard_counts))
+    total = int(shard_counts.sum())
+    start, stop = rank * total // world, (rank + 1) * total // world
+    pieces, before = [], 0
+    for shard in line:
+        count = int(shard_counts[shard])
+        low, high = max(start - before, 0), min(stop - before, count)
+        if low < high:
+            pieces.append(Piece(int(shard), low, high))
+        before += count
+    return pieces
+
+
+def windows(pieces: list[Piece], window_shards: int) -> list[list[Piece]]:
+    """Consecutive pieces whose records are shuffled together."""
+    return [pieces[first : first + window_shards] for first in range(0, len(pieces), window_shards)]
+
+
+def window_order(count: int, seed: int, epoch: int, world: int, rank: int, window: int) -> np.ndarray:
+    """The shuffle inside one window: int64 [count]."""
+    return np.random.default_rng((seed, WINDOW_ORDER, epoch, world, rank, window)).permutation(count)

@@ -1,0 +1,83 @@
+"""What integration tests start for themselves and end by pid or handle: a local Ray, an S3 server on loopback."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import boto3
+import pytest
+import ray
+import s3fs
+
+from gem_ray.config import StorageConfig
+
+
+@pytest.fixture(scope="module")
+def ray_4_cpus() -> Iterator[None]:
+    """A Ray of this module's own."""
+    ray.init(
+        num_cpus=4,
+        include_dashboard=False,
+        object_store_memory=400_000_000,
+        namespace="gem_ray",
+        _node_ip_address="127.0.0.2",
+    )
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def s3_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Endpoint of a moto server: real HTTP and the S3 protocol."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    log = Path(tmp_path_factory.mktemp("s3") / "server.log")
+    with log.open("wb") as output:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], stdout=output, stderr=output
+        )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        wait_for(url, server, log)
+        yield url
+    finally:
+        server.terminate()
+        server.wait(timeout=10)
+
+
+def wait_for(url: str, server: subprocess.Popen[bytes], log: Path, timeout_s: float = 60.0) -> None:
+    end = time.monotonic() + timeout_s
+    while True:
+        try:
+            urllib.request.urlopen(f"{url}/moto-api/", timeout=5).close()
+            return
+        except (urllib.error.URLError, OSError):
+            assert server.poll() is None, f"the S3 server ended: {log.read_text()}"
+            assert time.monotonic() < end, f"the S3 server did not answer: {log.read_text()}"
+            time.sleep(0.1)
+
+
+@pytest.fixture
+def s3_bucket(s3_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, StorageConfig]]:
+    """(URI of an empty bucket, how to reach it), with credentials in the environment."""
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    # An earlier test's filesystem would keep that test's credentials.
+    s3fs.S3FileSystem.clear_instance_cache()
+    client = boto3.client("s3", endpoint_url=s3_url)
+    name = f"bucket-{time.monotonic_ns()}"
+    client.create_bucket(Bucket=name)
+    yield f"s3://{name}", StorageConfig(endpoint_url=s3_url)
+    s3fs.S3FileSystem.clear_instance_cache()
