@@ -1,0 +1,38 @@
+"""Pictures as bytes, made on the spot."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from PIL import Image
+
+
+def smooth_picture(height: int, width: int, seed: int = 0) -> np.ndarray:
+    """A picture without hard edges, uint8 [height, width, 3], left half red, right half blue, brighter downwards."""
+    y, x = np.mgrid[0:height, 0:width]
+    picture = np.zeros((height, width, 3), np.uint8)
+    picture[..., 0] = np.where(x < width / 2, 200, 30)
+    picture[..., 2] = np.where(x < width / 2, 30, 200)
+    picture[..., 1] = 40 + 150 * y // max(height, 1) + seed % 8
+    return picture
+
+
+@pytest.fixture
+def picture() -> Callable[..., np.ndarray]:
+    return smooth_picture
+
+
+@pytest.fixture
+def encoded() -> Callable[..., bytes]:
+    """``encoded(array_or_image, format, **save options)``."""
+
+    def encode(image: np.ndarray | Image.Image, format: str, **options: object) -> bytes:
+        image = Image.fromarray(image) if isinstance(image, np.ndarray) else image
+        buffer = io.BytesIO()
+        image.save(buffer, format, **options)
+        return buffer.getvalue()
+
+    return encode

@@ -1,0 +1,80 @@
+"""The order of records: each at most once an epoch, equal on all ranks in length, and a function of its arguments."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from gem_ray.data.order import (
+    Piece,
+    epoch_order,
+    rank_batch,
+    rank_pieces,
+    steps_per_epoch,
+    window_order,
+    windows,
+)
+from gem_ray.errors import DataError
+
+
+def records_of(pieces: list[Piece]) -> list[tuple[int, int]]:
+    return [(piece.shard, record) for piece in pieces for record in range(piece.low, piece.high)]
+
+
+def test_an_epoch_is_a_permutation_that_depends_on_seed_and_epoch():
+    order = epoch_order(1000, 1, 0)
+    assert sorted(order) == list(range(1000))
+    assert np.array_equal(order, epoch_order(1000, 1, 0))
+    assert not np.array_equal(order, epoch_order(1000, 1, 1))
+    assert not np.array_equal(order, epoch_order(1000, 2, 0))
+
+
+@pytest.mark.parametrize("world", [1, 2, 4, 8])
+def test_the_number_of_workers_only_cuts_the_batches(world):
+    order = epoch_order(100, 0, 0)
+    for step in range(steps_per_epoch(100, 16)):
+        parts = [rank_batch(order, step, 16, rank, world) for rank in range(world)]
+        assert np.array_equal(np.concatenate(parts), order[step * 16 : (step + 1) * 16])
+
+
+@pytest.mark.parametrize("world", [1, 2, 3, 5, 7])
+@pytest.mark.parametrize("counts", [[10] * 8, [10, 10, 3], [1, 0, 40], [5]])
+def test_ranks_share_a_streamed_epoch_evenly_and_without_overlap(world, counts):
+    counts = np.array(counts)
+    everything = []
+    for rank in range(world):
+        records = records_of(rank_pieces(counts, 3, 2, rank, world))
+        assert abs(len(records) - counts.sum() / world) < 1
+        everything += records
+    assert len(everything) == len(set(everything)) == counts.sum()
+
+
+def test_a_rank_opens_one_shard_more_than_its_share_at_most():
+    for rank in range(4):
+        assert len(rank_pieces(np.full(40, 100), 0, 0, rank, 4)) <= 11
+
+
+def test_streamed_epochs_visit_shards_in_another_order():
+    first, second = (rank_pieces(np.full(20, 5), 0, epoch, 0, 1) for epoch in (0, 1))
+    assert [piece.shard for piece in first] != [piece.shard for piece in second]
+    assert first == rank_pieces(np.full(20, 5), 0, 0, 0, 1)
+
+
+def test_windows_hold_all_pieces_in_their_order():
+    pieces = [Piece(shard, 0, 5) for shard in range(7)]
+    cut = windows(pieces, 3)
+    assert [len(window) for window in cut] == [3, 3, 1]
+    assert [piece for window in cut for piece in window] == pieces
+
+
+def test_windows_are_shuffled_each_in_its_own_way():
+    orders = {
+        tuple(window_order(50, 0, epoch, 2, rank, window)) for epoch in (0, 1) for rank in (0, 1) for window in (0, 1)
+    }
+    assert len(orders) == 8
+    assert all(sorted(order) == list(range(50)) for order in orders)
+
+
+def test_a_batch_larger_than_the_data_names_both_and_the_remedy():
+    with pytest.raises(DataError, match=r"data\.batch_size=128 is more than the 100 records .* prepare more images"):
+        steps_per_epoch(100, 128)
