@@ -1,0 +1,213 @@
+"""One folder of storage: whole or invisible writes, names that stay inside, retries, and errors with the remedy."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from botocore.exceptions import NoCredentialsError
+
+from gem_ray.config import StorageConfig
+from gem_ray.errors import ConfigError, StorageError
+from gem_ray.storage import ByteRange, Storage
+
+
+@pytest.fixture(params=["path", "file", "memory"])
+def storage(request, tmp_path):
+    """The same folder behind three kinds of URI."""
+    uri = {"path": str(tmp_path), "file": f"file://{tmp_path}", "memory": f"memory://{tmp_path.name}"}[request.param]
+    return Storage(uri, StorageConfig())
+
+
+def test_what_is_written_is_read(storage):
+    storage.write_bytes("a/b/c.bin", b"one")
+    storage.write_bytes("a/b/c.bin", b"two")
+    assert storage.read_bytes("a/b/c.bin") == b"two"
+    assert storage.exists("a/b/c.bin")
+    assert not storage.exists("a/b/d.bin")
+
+
+def test_a_missing_object_stays_a_file_not_found_error(storage):
+    with pytest.raises(FileNotFoundError):
+        storage.read_bytes("missing")
+
+
+def test_listing_gives_sorted_names_with_sizes(storage):
+    for name in ("b", "a/2", "a/10"):
+        storage.write_bytes(name, name.encode())
+    assert storage.list() == ["a/10", "a/2", "b"]
+    assert storage.list("a") == ["a/10", "a/2"]
+    assert storage.list("nowhere") == []
+    assert storage.sizes() == {"a/10": 4, "a/2": 3, "b": 1}
+
+
+def test_deleting_takes_one_object_or_a_whole_folder(storage):
+    for name in ("a/1", "a/2", "b"):
+        storage.write_bytes(name, b"x")
+    storage.delete("a")
+    storage.delete("nowhere")
+    assert storage.list() == ["b"]
+
+
+def test_a_child_is_the_folder_below(storage):
+    storage.child("a").write_bytes("b", b"x")
+    assert storage.list() == ["a/b"]
+    assert storage.child("a").list() == ["b"]
+
+
+def test_ranges_are_read_together(storage):
+    storage.write_bytes("a", b"0123456789")
+    storage.write_bytes("b", b"abc")
+    ranges = [ByteRange("a", 2, 5), ByteRange("b", 0, 3), ByteRange("a", 9, 10)]
+    assert storage.read_ranges(ranges) == [b"234", b"abc", b"9"]
+    assert storage.read_ranges([]) == []
+
+
+def test_a_range_beyond_the_end_is_a_fault(storage):
+    storage.write_bytes("a", b"0123")
+    quick = Storage(storage.uri, StorageConfig(attempts=1))
+    with pytest.raises(StorageError, match="a gave 2 bytes of 8"):
+        quick.read_ranges([ByteRange("a", 2, 10)])
+
+
+@pytest.mark.parametrize("name", ["../x", "/x", "a/../../x", "a//b", "", ".", "a/.", "a\\b", "a\0b", "s3://b/x"])
+def test_names_cannot_leave_the_folder(storage, name):
+    for action in (
+        storage.read_bytes,
+        storage.exists,
+        storage.delete,
+        storage.child,
+        lambda n: storage.write_bytes(n, b""),
+    ):
+        with pytest.raises(StorageError, match="is not a name inside"):
+            action(name)
+
+
+def test_creating_happens_once_among_racing_writers(tmp_path):
+    storage, start = Storage(str(tmp_path), StorageConfig()), threading.Barrier(16)
+
+    def create(writer: int) -> bool:
+        start.wait()
+        return storage.create_bytes("lock", str(writer).encode() * 1000)
+
+    with ThreadPoolExecutor(16) as pool:
+        won = list(pool.map(create, range(16)))
+    assert sum(won) == 1
+    assert storage.read_bytes("lock") == str(won.index(True)).encode() * 1000
+    assert storage.create_bytes("lock", b"late") is False
+
+
+def test_a_failed_write_leaves_the_old_object_and_nothing_else(tmp_path, monkeypatch):
+    storage = Storage(str(tmp_path), StorageConfig())
+    storage.write_bytes("a", b"old")
+
+    def no_space(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", no_space)
+    with pytest.raises(StorageError, match="cannot write a in .*No space left on device"):
+        storage.write_bytes("a", b"new")
+    assert storage.read_bytes("a") == b"old"
+    assert os.listdir(tmp_path) == ["a"]
+
+
+def test_a_leftover_of_a_killed_writer_is_not_listed(tmp_path):
+    storage = Storage(str(tmp_path), StorageConfig())
+    storage.write_bytes("a/b", b"x")
+    (tmp_path / "a" / ".tmp-0123").write_bytes(b"half")
+    assert storage.list() == ["a/b"]
+    assert list(storage.sizes()) == ["a/b"]
+
+
+def test_written_files_follow_the_umask_of_the_process(tmp_path):
+    before = os.umask(0o022)
+    try:
+        Storage(str(tmp_path), StorageConfig()).write_bytes("a", b"x")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o644
+
+
+def test_a_file_where_a_folder_must_be_is_an_error_and_not_an_existing_object(tmp_path):
+    storage = Storage(str(tmp_path), StorageConfig())
+    storage.write_bytes("a", b"x")
+    with pytest.raises(StorageError, match="is a file, not a folder"):
+        storage.create_bytes("a/b", b"x")
+    with pytest.raises(StorageError, match="is a file, not a folder"):
+        storage.write_bytes("a/b", b"x")
+
+
+def test_faults_of_remote_storage_are_tried_again(monkeypatch):
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    storage, faults = (
+        Storage("memory://faults", StorageConfig(attempts=4)),
+        iter([OSError("503"), TimeoutError("slow")]),
+    )
+
+    def flaky() -> str:
+        for fault in faults:
+            raise fault
+        return "answer"
+
+    assert storage.attempt("ask", flaky) == "answer"
+
+
+def test_after_the_last_try_the_error_names_place_tries_and_cause(monkeypatch):
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    storage, tries = Storage("memory://faults", StorageConfig(attempts=3)), []
+
+    def broken() -> None:
+        tries.append(1)
+        raise OSError("503 SlowDown")
+
+    with pytest.raises(StorageError, match=r"cannot ask in memory://faults \(try 3 of 3.*OSError: 503 SlowDown; check"):
+        storage.attempt("ask", broken)
+    assert len(tries) == 3
+
+
+def test_errors_that_will_not_pass_are_not_tried_again():
+    storage, tries = Storage("memory://faults", StorageConfig(attempts=3)), []
+
+    def forbidden() -> None:
+        tries.append(1)
+        raise PermissionError("Forbidden")
+
+    with pytest.raises(StorageError, match=r"try 1 of 3.*Forbidden"):
+        storage.attempt("ask", forbidden)
+    assert len(tries) == 1
+
+
+def test_missing_credentials_come_with_the_remedy():
+    def ask() -> None:
+        raise NoCredentialsError
+
+    with pytest.raises(StorageError, match=r"no credentials; set AWS_ACCESS_KEY_ID .* storage\.anonymous=true"):
+        Storage("memory://x", StorageConfig()).attempt("ask", ask)
+
+
+def test_a_storage_can_be_sent_to_another_process(storage):
+    storage.write_bytes("a", b"x")
+    sent = pickle.loads(pickle.dumps(storage))
+    assert sent.uri == storage.uri
+    assert sent.root == storage.root
+
+
+def test_relative_paths_mean_the_folder_the_process_started_in(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    storage = Storage("data/faces", StorageConfig())
+    storage.write_bytes("a", b"x")
+    assert (tmp_path / "data" / "faces" / "a").read_bytes() == b"x"
+    assert storage.local_path == tmp_path / "data" / "faces"
+
+
+def test_only_local_folders_have_a_path():
+    with pytest.raises(StorageError, match="memory://x is not a local folder"):
+        _ = Storage("memory://x", StorageConfig()).local_path
+
+
+def test_no_tries_at_all_is_not_a_setting():
+    with pytest.raises(ConfigError, match=r"storage\.attempts=0"):
+        StorageConfig(attempts=0)
