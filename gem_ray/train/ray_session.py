@@ -25,12 +25,12 @@ TRAIN_ENVIRONMENT = {
 def ray_session(config: GemConfig) -> Iterator[None]:
     """Join the cluster of ``run.address`` or RAY_ADDRESS, else run a local Ray for the length of the body.
 
-    Token authentication is on either way. A local Ray gets as many logical CPUs as its parts ask for, so that a laptop
+    A local Ray has token authentication: ``ray.init`` turns it on where RAY_AUTH_MODE is unset (set here it
+    would come too late, Ray reads it as it is imported). It gets as many logical CPUs as its parts ask for, so that a laptop
     with two cores runs two workers and a scorer at once.
     """
     for name, value in TRAIN_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    os.environ.setdefault("RAY_AUTH_MODE", "token")
     os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
     import ray
 

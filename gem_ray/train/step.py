@@ -173,9 +173,8 @@ def _optimizer_tensors(prefix: str, module: nn.Module, optimizer: torch.optim.Op
 def _load_optimizer_tensors(module: nn.Module, optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
     for name, parameter in module.named_parameters():
         state = {key.split("/")[1]: value for key, value in tensors.items() if key.split("/")[0] == name}
-        if state:
-            optimizer.state[parameter] = {
-                # Adam's step counter stays fp32 on the parameter's device, as the fused kernel wants it.
-                key: value.to(parameter.device, torch.float32 if key == "step" else parameter.dtype).clone()
-                for key, value in state.items()
-            }
+        for key, value in state.items():
+            # The fused kernel walks moments and parameter in memory order: a contiguous moment beside a channels-last
+            # parameter would be applied to the wrong weights.
+            like = parameter.detach() if value.shape == parameter.shape else value
+            optimizer.state[parameter][key] = torch.empty_like(like, device=parameter.device).copy_(value)

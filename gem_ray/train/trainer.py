@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import logging
-import signal
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 
 import pyarrow.fs
-import ray
 import ray.train
 from ray.train.torch import TorchConfig, TorchTrainer
 
@@ -19,18 +15,18 @@ from gem_ray.config_json import config_from_json, config_to_json
 from gem_ray.data.loader import build_datasets
 from gem_ray.data.prepare import prepare
 from gem_ray.data.shards import has_manifest, read_manifest
-from gem_ray.errors import ConfigError, DataError, GemRayError
+from gem_ray.errors import ConfigError, DataError
 from gem_ray.evaluation.report import Summary, format_summary, write_report
 from gem_ray.graph.disgraph import DisGraph
 from gem_ray.graph.store import StoreClient, start_store
 from gem_ray.scoring.prompts import validate_attributes
 from gem_ray.scoring.service import scoring_service
 from gem_ray.storage import Storage
+from gem_ray.train.failures import StopOnOwnErrors, fit, interrupts_as_keyboard
 from gem_ray.train.ray_session import ray_session
 from gem_ray.train.run_lock import run_lock
 from gem_ray.train.worker import train_worker
 
-log = logging.getLogger(__name__)
 COLLECTIVE_TIMEOUT_S = 120
 
 
@@ -155,53 +151,3 @@ def scaling(config: GemConfig) -> ray.train.ScalingConfig:
     return ray.train.ScalingConfig(
         num_workers=config.train.num_workers, use_gpu=config.train.use_gpu, resources_per_worker=resources
     )
-
-
-class StopOnOwnErrors(ray.train.UserCallback):
-    """An error of ours (bad data, a loss that is not finite) would happen again: end the run, do not restart it."""
-
-    def after_exception(self, run_context: object, worker_exceptions: dict[int, Exception]) -> None:
-        """Called by Ray Train's controller; raising here ends the run with the cause."""
-        own = own_error(list(worker_exceptions.values()))
-        if own is not None:
-            raise own
-
-
-def fit(trainer: TorchTrainer) -> None:
-    """``trainer.fit()``, with our own error in place of Ray's wrapping where there is one."""
-    try:
-        trainer.fit()
-    except ray.train.TrainingFailedError as error:
-        own = own_error([error])
-        if own is None:
-            raise
-        raise own from None
-
-
-def own_error(errors: list[BaseException]) -> GemRayError | None:
-    """The first ``GemRayError`` among errors, their causes and what Ray wrapped."""
-    seen: set[int] = set()
-    while errors:
-        error = errors.pop(0)
-        if isinstance(error, GemRayError):
-            return error
-        if id(error) in seen:
-            continue
-        seen.add(id(error))
-        wrapped = [error.__cause__, error.__context__, *error.__dict__.values()]
-        for value in wrapped:
-            inner = list(value.values()) if isinstance(value, dict) else [value]
-            errors += [item for item in inner if isinstance(item, BaseException)]
-    return None
-
-
-@contextmanager
-def interrupts_as_keyboard() -> Iterator[None]:
-    """Ray Train answers Ctrl-C by aborting and ``sys.exit(0)``: give the caller KeyboardInterrupt and its handler."""
-    handler = signal.getsignal(signal.SIGINT)
-    try:
-        yield
-    except SystemExit as error:
-        raise KeyboardInterrupt from error
-    finally:
-        signal.signal(signal.SIGINT, handler)

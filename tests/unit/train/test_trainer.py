@@ -1,30 +1,15 @@
-"""The driver's own rules: one shape per run, our errors found in Ray's wrapping."""
+"""The driver's own rules: one shape per run, and data that were prepared."""
 
 import pytest
-import ray.train
 
 from gem_ray.config import DataConfig, GemConfig, RunConfig, StorageConfig, TrainConfig
-from gem_ray.errors import ConfigError, DataError, TrainingError
+from gem_ray.errors import ConfigError, DataError
 from gem_ray.storage import Storage
-from gem_ray.train.trainer import StopOnOwnErrors, check_same_run, ensure_data, own_error, run_storage
+from gem_ray.train.trainer import check_same_run, ensure_data, run_storage
 
 
 def make_config(tmp_path, **train):
     return GemConfig(run=RunConfig(uri=str(tmp_path), name="r"), train=TrainConfig(**train))
-
-
-def test_an_error_of_ours_is_found_inside_what_ray_wraps():
-    ours = TrainingError("the cause")
-    cause = RuntimeError("wrapped")
-    cause.__cause__ = ours
-    assert own_error([ray.train.WorkerGroupError("group", {1: cause})]) is ours
-    assert own_error([RuntimeError("not ours")]) is None
-
-
-def test_the_controller_stops_for_our_errors_and_restarts_for_others():
-    StopOnOwnErrors().after_exception(None, {0: RuntimeError("connection closed by peer")})
-    with pytest.raises(DataError, match="flipped"):
-        StopOnOwnErrors().after_exception(None, {0: RuntimeError("collateral"), 1: DataError("flipped byte")})
 
 
 def test_a_run_goes_on_with_more_steps_but_not_with_another_seed(tmp_path):
