@@ -21,7 +21,7 @@ from gem_ray.config import StorageConfig
 
 @pytest.fixture(scope="module")
 def ray_4_cpus() -> Iterator[None]:
-    """A Ray of this module's own."""
+    """A Ray of this module's own, with more logical CPUs than this machine may have."""
     ray.init(
         num_cpus=4,
         include_dashboard=False,
@@ -65,19 +65,21 @@ def wait_for(url: str, server: subprocess.Popen[bytes], log: Path, timeout_s: fl
             time.sleep(0.1)
 
 
+@pytest.fixture(scope="session")
+def s3_credentials() -> Iterator[None]:
+    """Credentials in the environment, before a module's Ray starts: its workers inherit them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ACCESS_KEY_ID", "testing")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        yield
+
+
 @pytest.fixture
-def s3_bucket(s3_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, StorageConfig]]:
-    """(URI of an empty bucket, how to reach it), with credentials in the environment."""
-    for name, value in {
-        "AWS_ACCESS_KEY_ID": "testing",
-        "AWS_SECRET_ACCESS_KEY": "testing",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }.items():
-        monkeypatch.setenv(name, value)
+def s3_bucket(s3_url: str, s3_credentials: None) -> tuple[str, StorageConfig]:
+    """(URI of an empty bucket, how to reach it)."""
     # An earlier test's filesystem would keep that test's credentials.
     s3fs.S3FileSystem.clear_instance_cache()
-    client = boto3.client("s3", endpoint_url=s3_url)
     name = f"bucket-{time.monotonic_ns()}"
-    client.create_bucket(Bucket=name)
-    yield f"s3://{name}", StorageConfig(endpoint_url=s3_url)
-    s3fs.S3FileSystem.clear_instance_cache()
+    boto3.client("s3", endpoint_url=s3_url).create_bucket(Bucket=name)
+    return f"s3://{name}", StorageConfig(endpoint_url=s3_url)
