@@ -60,7 +60,7 @@ class Storage:
             "s3",
             anon=self.config.anonymous,
             client_kwargs={key: value for key, value in client.items() if value is not None},
-            # s3fs and ``attempt`` try again too; with botocore's defaults a silent server would hold a caller for hours.
+            # s3fs and ``attempt`` try again too; botocore's defaults would wait for a silent server for hours.
             config_kwargs={"connect_timeout": 10, "read_timeout": 20, "retries": {"total_max_attempts": 2}},
             # Without this s3fs answers from a listing that other processes have made stale.
             use_listings_cache=False,
