@@ -11,7 +11,7 @@ def main(config: GemConfig) -> None:
     from gem_ray.train.ray_session import ray_session
 
     with ray_session(config):
-        # Ray reads its authentication mode when it is first imported, so after the session has set it.
+        # Imports Ray, which reads its environment as it is imported: the session has set it by now.
         from gem_ray.data.prepare import prepare
 
         report = prepare(config)
