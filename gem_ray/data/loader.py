@@ -8,6 +8,8 @@ counts are pure functions (``gem_ray.data.order``); Ray Data's shuffle buffer yi
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import ray.data
 import ray.train
 
@@ -48,7 +50,9 @@ def num_train(config: DataConfig, manifest: Manifest) -> int:
     return count
 
 
-def build_datasets(storage: Storage, manifest: Manifest, config: GemConfig) -> dict[str, ray.data.Dataset]:
+def build_datasets(
+    storage: Storage, manifest: Manifest, config: GemConfig
+) -> dict[str, ray.data.Dataset | Callable[[], ray.data.Dataset]]:
     """Driver: what ``TorchTrainer(datasets=...)`` gets, not to be split. All shards are read and checked here once.
 
     When streaming there is nothing to hand over: each worker reads its own stretch.
