@@ -139,7 +139,7 @@ class ObjectiveConfig:
     """Reconstruction term, summed over pixels: ``bernoulli``, ``gaussian`` or ``l1``."""
     reconstruction_weight: float = 1.0
     """l_rec."""
-    beta: float = 2.0
+    beta: float = 1.0
     """Weight of KL(q(z|x) || N(0, I))."""
     kl_warmup_steps: int = 500
     """Steps over which beta rises linearly from 0."""
@@ -291,7 +291,7 @@ class ScoringConfig:
 class PretrainConfig:
     """``jobs.pretrain_mllm``: how the shipped nano MLLM was trained."""
 
-    steps: int = 3_600
+    steps: int = 2_400
     """Optimiser steps in all."""
     batch_images: int = 48
     """Faces of one step; each is asked about every attribute."""

@@ -74,6 +74,7 @@ def build_app(config: ScoringConfig) -> serve.Application:
         health_check_period_s=HEALTH_PERIOD_S,
         health_check_timeout_s=HEALTH_DEADLINE_S,
         graceful_shutdown_timeout_s=10.0,
+        logging_config={"enable_access_log": False, "log_level": "WARNING"},
         ray_actor_options={"num_cpus": config.num_cpus, "num_gpus": config.num_gpus},
     )
     return decorate(MLLM).bind(dataclasses.asdict(config))

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from PIL import Image, ImageFilter
-from torch.utils.data import Dataset
 
 from gem_ray.data.faces import ATTRIBUTES, draw_face, sample_attributes, sample_nuisance
 from gem_ray.scoring.nano_model import IMAGE_SIZE, NUM_IMAGE_TOKENS, UNKNOWN_ANSWER, PreTrainedTokenizerFast, token_id
@@ -83,8 +82,8 @@ def draw_lesson(seed: int, index: int) -> tuple[np.ndarray, np.ndarray]:
     return image, attributes
 
 
-class Lessons(Dataset[Batch]):
-    """Batch ``i`` of a seed, for any i: images, packed questions and the wanted answers."""
+class Lessons:
+    """Lessons of a seed, in batches: images, packed questions and the wanted answers."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast, seed: int, batch_images: int) -> None:
         self.tokenizer, self.seed, self.batch_images = tokenizer, seed, batch_images
@@ -94,7 +93,8 @@ class Lessons(Dataset[Batch]):
         self.prefix[at : at + 1] = [self.prefix[at]] * NUM_IMAGE_TOKENS
         self.suffix = after
 
-    def __getitem__(self, index: int) -> Batch:
+    def batch(self, index: int) -> Batch:
+        """Batch ``index``, for any index from 0."""
         faces = [draw_lesson(self.seed, index * self.batch_images + row) for row in range(self.batch_images)]
         rng = np.random.default_rng((self.seed, index, 3))
         rows, ends, answers = [], [], []

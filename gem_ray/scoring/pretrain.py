@@ -11,14 +11,15 @@ import json
 import os
 import shutil
 import time
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import nn
-from torch.utils.data import DataLoader
 
 from gem_ray.config import PretrainConfig
 from gem_ray.data.faces import ATTRIBUTES
@@ -37,6 +38,7 @@ from gem_ray.scoring.nano_model import (
 
 PROBE_WEIGHT = 2.0
 WARMUP_STEPS = 100
+DRAWN_AHEAD = 4
 
 
 class Pupil(nn.Module):
@@ -46,7 +48,9 @@ class Pupil(nn.Module):
         super().__init__()
         self.model = model
         self.answers = answers
-        self.probe = nn.Linear(VISION_WIDTH, len(ATTRIBUTES))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            self.probe = nn.Linear(VISION_WIDTH, len(ATTRIBUTES))
 
     def forward(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """Cross-entropy of the answers over the whole vocabulary, and the probe's squared error (both scalars)."""
@@ -106,7 +110,8 @@ def pretrain(config: PretrainConfig) -> Path:
     checkpoints = Path(config.checkpoints)
     start = _restore(checkpoints, pupil, optimizer)
     began, shown = time.monotonic(), time.monotonic()
-    for step, batch in enumerate(_batches(Lessons(tokenizer, config.seed, config.batch_images), start, config), start):
+    lessons = Lessons(tokenizer, config.seed, config.batch_images)
+    for step, batch in enumerate(_batches(lessons, start, config.steps), start):
         loss, probe = _step(pupil, optimizer, batch, config.learning_rate * learning_rate_factor(step, config.steps))
         if time.monotonic() - shown > config.log_every_s or step + 1 == config.steps:
             shown = time.monotonic()
@@ -134,17 +139,14 @@ def _step(pupil: Pupil, optimizer: torch.optim.Optimizer, batch: Batch, rate: fl
     return loss.item(), probe.item()
 
 
-def _batches(lessons: Lessons, start: int, config: PretrainConfig) -> Iterator[Batch]:
-    return iter(
-        DataLoader(
-            lessons,
-            batch_size=None,
-            sampler=range(start, config.steps),
-            num_workers=1,
-            prefetch_factor=8,
-            multiprocessing_context="spawn",
-        )
-    )
+def _batches(lessons: Lessons, start: int, stop: int) -> Iterator[Batch]:
+    """Batches start to stop, drawn ahead in a thread: torch holds the interpreter's lock for little of a step."""
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        ahead = deque(pool.submit(lessons.batch, step) for step in range(start, min(stop, start + DRAWN_AHEAD)))
+        for step in range(start, stop):
+            if step + DRAWN_AHEAD < stop:
+                ahead.append(pool.submit(lessons.batch, step + DRAWN_AHEAD))
+            yield ahead.popleft().result()
 
 
 def _save(folder: Path, step: int, pupil: Pupil, optimizer: torch.optim.Optimizer) -> None:

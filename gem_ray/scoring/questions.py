@@ -23,6 +23,7 @@ TRANSIENT = frozenset({"deadline", "engine", "no_token"})
 """Reasons of a missing answer that another try may mend."""
 MAX_TRIES = 3
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 10.0
+SILENCE_S = 10.0  # Serve holds requests back while a replica is being replaced: no error, and no answer either
 
 
 class Questioner:
@@ -36,8 +37,6 @@ class Questioner:
 
     Attributes:
         asked, missing: questions answered so far, and those of them without a usable answer
-        waiting: the scorer does not answer at present
-        last_error: the newest failure in words, empty where there was none
         questions_per_s: of the last finished ``ask``
     """
 
@@ -56,9 +55,28 @@ class Questioner:
         self._mass = 0.0
         self.asked = 0
         self.missing = 0
-        self.waiting = False
-        self.last_error = ""
         self.questions_per_s = 0.0
+        self._failing = False
+        self._last_error = ""
+        self._in_flight = 0
+        self._progress_at = clock()
+
+    @property
+    def waiting(self) -> bool:
+        """Whether the scorer does not answer at present: it fails, or has been silent over requests for a while."""
+        return self._failing or self._silence_s > SILENCE_S
+
+    @property
+    def last_error(self) -> str:
+        """The newest failure, or the silence, in words; empty where there was neither."""
+        silence_s = self._silence_s
+        if silence_s > SILENCE_S and not self._failing:
+            return f"the scorer has not answered for {silence_s:.0f} s"
+        return self._last_error
+
+    @property
+    def _silence_s(self) -> float:
+        return self._clock() - self._progress_at if self._in_flight else 0.0
 
     @property
     def digit_mass(self) -> float | None:
@@ -105,15 +123,26 @@ class Questioner:
         wait_s = FIRST_WAIT_S
         while True:
             try:
-                answers = await self._scorer.score(requests)
-                if len(answers) != len(requests):
-                    raise ScorerError(f"the scorer gave {len(answers)} answers to {len(requests)} questions")
-                self.waiting = False
+                answers = await self._score(requests)
+                self._failing = False
                 return [checked(answer) for answer in answers]
             except ScorerError as error:
-                self.waiting, self.last_error = True, str(error)
+                self._failing, self._last_error = True, str(error)
                 await self._sleep(wait_s)
                 wait_s = min(2 * wait_s, LONGEST_WAIT_S)
+
+    async def _score(self, requests: list[ScoreRequest]) -> list[ScoreAnswer]:
+        if self._in_flight == 0:
+            self._progress_at = self._clock()
+        self._in_flight += 1
+        try:
+            answers = await self._scorer.score(requests)
+        finally:
+            self._in_flight -= 1
+        if len(answers) != len(requests):
+            raise ScorerError(f"the scorer gave {len(answers)} answers to {len(requests)} questions")
+        self._progress_at = self._clock()
+        return answers
 
 
 def checked(answer: ScoreAnswer) -> ScoreAnswer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ def value_of(request: ScoreRequest) -> ScoreAnswer:
     return answer_of_value((request.image[0] + 10 * ATTRIBUTES.index(request.attribute)) / 20)
 
 
-def make_questioner(scorer: ScriptedScorer, **options: int) -> Questioner:
+def make_questioner(scorer: ScriptedScorer, **options: Any) -> Questioner:
     async def no_sleep(seconds: float) -> None:
         await asyncio.sleep(0)
 
@@ -102,6 +103,23 @@ def test_an_unreadable_answer_is_counted_and_not_asked_again() -> None:
 def test_hostile_probabilities_become_a_missing_answer(probabilities: tuple[float, ...]) -> None:
     answer = checked(ScoreAnswer(probabilities=probabilities, digit_mass=1.0))
     assert (answer.probabilities, answer.failure) == (None, "bad_answer")
+
+
+def test_a_silent_scorer_is_shown_as_waiting() -> None:
+    now = {"s": 0.0}
+    questioner = make_questioner(ScriptedScorer(value_of, delay_s=0.01), clock=lambda: now["s"])
+
+    async def ask_and_look() -> tuple[bool, str]:
+        asking = asyncio.create_task(questioner.ask(make_images(1), ATTRIBUTES))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        now["s"] = 30.0
+        seen = questioner.waiting, questioner.last_error
+        await asking
+        return seen
+
+    assert asyncio.run(ask_and_look()) == (True, "the scorer has not answered for 30 s")
+    assert not questioner.waiting
 
 
 @pytest.mark.parametrize("mass", [math.nan, -1.0, 2.0])
