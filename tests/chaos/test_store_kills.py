@@ -158,7 +158,7 @@ def run_chaos(store_class: type[GraphStore], folder: Path, run_name: str, kills:
 
 @pytest.fixture(scope="module", autouse=True)
 def ray_4_cpus():
-    ray.init(num_cpus=4, include_dashboard=False)
+    ray.init(num_cpus=4, include_dashboard=False, _node_ip_address="127.0.0.2")
     yield
     ray.shutdown()
 

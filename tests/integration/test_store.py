@@ -10,11 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-import boto3
 import psutil
 import pytest
 import ray
-from moto.server import ThreadedMotoServer
 
 from gem_ray.config import GraphConfig, StorageConfig
 from gem_ray.errors import GraphError
@@ -22,7 +20,8 @@ from gem_ray.graph.store import GraphStore, StoreClient, connect_store, launch, 
 from gem_ray.messages import EdgeUpdate, EvidenceKind, Push, PushReply, Refusal
 from gem_ray.storage import Storage
 
-pytestmark = pytest.mark.ray
+# The credentials come first: Ray hands the environment on to its workers.
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("s3_credentials", "ray_4_cpus")]
 ATTRIBUTES = ("male", "beard", "bald")
 CONFIG = GraphConfig(snapshot_every_pushes=5)
 
@@ -37,28 +36,6 @@ class SlowStore(GraphStore):
     def push(self, push: Push) -> PushReply:
         time.sleep(2)
         return super().push(push)
-
-
-@pytest.fixture(scope="module")
-def s3_endpoint():
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in (("ACCESS_KEY_ID", "test"), ("SECRET_ACCESS_KEY", "test"), ("DEFAULT_REGION", "us-east-1")):
-            patch.setenv(f"AWS_{name}", value)
-        server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-        server.start()
-        host, port = server.get_host_and_port()
-        endpoint = f"http://{host}:{port}"
-        boto3.client("s3", endpoint_url=endpoint).create_bucket(Bucket="runs")
-        yield endpoint
-        server.stop()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def ray_4_cpus(s3_endpoint):
-    """Started after the S3 server, so that workers inherit its credentials."""
-    ray.init(num_cpus=4, include_dashboard=False)
-    yield
-    ray.shutdown()
 
 
 @pytest.fixture
@@ -249,8 +226,9 @@ def test_history_evidence_diff_and_rollback_over_the_wire(run_name, tmp_path):
         client.rollback(9)
 
 
-def test_graph_in_s3_outlives_its_actor(run_name, s3_endpoint):
-    storage = Storage(f"s3://runs/{run_name}", StorageConfig(endpoint_url=s3_endpoint))
+def test_graph_in_s3_outlives_its_actor(run_name, s3_bucket):
+    bucket, storage_config = s3_bucket
+    storage = Storage(f"{bucket}/{run_name}", storage_config)
     client = start_store(storage, run_name, ATTRIBUTES, CONFIG)
     for number in range(1, 13):
         assert client.push(make_push(number)).version == number
