@@ -67,6 +67,8 @@ def prepare_environment(model: str, use_gpu: bool, num_threads: int) -> None:
         "VLLM_LOGGING_LEVEL": "ERROR",
         "VLLM_MEDIA_URL_ALLOW_REDIRECTS": "0",
         "TOKENIZERS_PARALLELISM": "false",
+        "TORCH_CPP_LOG_LEVEL": "ERROR",
+        "PYTHONWARNINGS": "ignore::FutureWarning",
     }
     if Path(model).is_dir():
         settings |= {"HF_HUB_OFFLINE": "1"}
@@ -235,6 +237,9 @@ def _start_engine(model: str, use_gpu: bool) -> tuple[Any, Any]:
         "allowed_media_domains": [NO_MEDIA_DOMAIN],
         "trust_remote_code": False,
         "disable_log_stats": True,
+        # vLLM 0.32 keeps processed images in two mirrored caches. A request that is given up on its way updates one of
+        # them only, and every later question about that image comes back without a token.
+        "mm_processor_cache_gb": 0,
         "use_tqdm_on_load": False,
     }
     if not use_gpu:

@@ -28,6 +28,9 @@ from transformers import (  # noqa: E402
     LlavaProcessor,
     PreTrainedTokenizerFast,
 )
+from transformers.utils.logging import disable_progress_bar  # noqa: E402
+
+disable_progress_bar()  # one bar for each small file that is read or written
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

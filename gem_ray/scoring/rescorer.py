@@ -64,6 +64,7 @@ class Rescorer:
 
     def __init__(self, config_json: str, run: Storage, data: Storage, app: str, model: str) -> None:
         torch.set_num_threads(1)  # training has the other cores
+        logging.getLogger("ray.serve").setLevel(logging.WARNING)
         config = config_from_json(config_json)
         self._rescoring = Rescoring(
             config.scoring,

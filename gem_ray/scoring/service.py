@@ -6,10 +6,11 @@ import logging
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from ray import serve
 from ray.exceptions import RayError
+from ray.serve.exceptions import RayServeException
 
 from gem_ray.config import GemConfig, ScoringConfig
 from gem_ray.errors import ScorerError
@@ -39,7 +40,8 @@ def start_scorer(config: ScoringConfig, run_name: str) -> str:
     resolve_model(config.model)
     name = app_name(run_name)
     # No proxies: only handles of this cluster reach the model, and nothing listens on a port.
-    serve.start(proxy_location="Disabled", http_options={"host": LOOPBACK})
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
+    serve.start(proxy_location="Disabled", http_options={"host": LOOPBACK}, logging_config={"log_level": "WARNING"})
     failures: list[Exception] = []
     deploying = threading.Thread(target=_deploy, args=(config, name, failures), name="serve-run", daemon=True)
     began = shown = time.monotonic()
@@ -69,6 +71,8 @@ def stop_scorer(run_name: str) -> None:
     """Delete the run's application; nothing happens where there is none."""
     try:
         serve.delete(app_name(run_name))
+    except RayServeException:
+        return  # Serve is not running
     except (RayError, RuntimeError, TimeoutError) as error:
         log.warning("the Serve application of run %s could not be deleted: %s", run_name, error)
 
@@ -80,15 +84,12 @@ def scoring_service(config: GemConfig, run: Storage, data: Storage) -> Iterator[
     Raises:
         ScorerError: see ``start_scorer``
     """
-    app = start_scorer(config.scoring, config.run.name)
-    try:
+    with ExitStack() as services:
+        services.callback(stop_scorer, config.run.name)  # first: Ctrl-C may come while the model loads
+        app = start_scorer(config.scoring, config.run.name)
+        services.callback(stop_rescorer, config.run.name)
         start_rescorer(config, run, data, app, model_fingerprint(config.scoring.model))
-        try:
-            yield
-        finally:
-            stop_rescorer(config.run.name)
-    finally:
-        stop_scorer(config.run.name)
+        yield
 
 
 def _deploy(config: ScoringConfig, name: str, failures: list[Exception]) -> None:

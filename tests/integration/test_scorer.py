@@ -123,17 +123,21 @@ def test_bytes_that_are_no_image_of_the_given_size_are_refused(
     assert ask(scorer.score([request]))[0].failure == "bad_image"
 
 
-def test_a_question_past_its_deadline_is_missing_and_the_engine_goes_on(engine: tuple[VLLMScorer, Ask]) -> None:
+def test_questions_past_their_deadline_are_missing_and_the_same_ones_are_answered_afterwards(
+    engine: tuple[VLLMScorer, Ask],
+) -> None:
     scorer, ask = engine
-    images = [face(EVALUATION_SEED, index)[0] for index in range(20, 60)]
-    scorer.deadline_s = 0.002
-    try:
-        late = ask_all(engine, images, ATTRIBUTES)
-    finally:
-        scorer.deadline_s = 120.0
-    assert {answer.failure for answer in late} >= {"deadline"}
-    ask(scorer.check_health())
-    assert ask_all(engine, images[:1], ("male",))[0].probabilities is not None
+    for first, deadline_s in ((20, 0.002), (80, 0.03)):
+        images = [face(EVALUATION_SEED, index)[0] for index in range(first, first + 60)]
+        scorer.deadline_s = deadline_s
+        try:
+            late = ask_all(engine, images, ATTRIBUTES)
+        finally:
+            scorer.deadline_s = 120.0
+        assert "deadline" in {answer.failure for answer in late}
+        ask(scorer.check_health())
+        # With vLLM's mirrored image caches on, a few of these came back without a token for ever.
+        assert {answer.failure for answer in ask_all(engine, images, ATTRIBUTES)} == {None}
 
 
 def test_a_chat_model_is_asked_through_its_own_template(engine: tuple[VLLMScorer, Ask]) -> None:

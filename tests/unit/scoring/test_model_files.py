@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 
 from gem_ray.errors import ConfigError, ScorerError
 from gem_ray.scoring.model_files import NANO_FOLDER, model_fingerprint, prompt_style, resolve_model
@@ -50,6 +51,15 @@ def test_a_model_with_other_weights_has_another_fingerprint(tmp_path: Path) -> N
     assert before == model_fingerprint(str(tmp_path))
     (tmp_path / "model.safetensors").write_bytes(b"\0" * 999 + b"\1")
     assert model_fingerprint(str(tmp_path)) != before
+
+
+def test_the_shipped_serve_config_builds_and_opens_no_port_to_others() -> None:
+    config = yaml.safe_load((Path(__file__).parents[3] / "serve/config.yaml").read_text())
+    assert (config["proxy_location"], config["http_options"]["host"]) == ("Disabled", "127.0.0.1")
+    (application,) = config["applications"]
+    assert application["route_prefix"] is None
+    assert application["import_path"] == "serve.app:builder"
+    assert builder(application["args"]) is not None
 
 
 def test_the_serve_builder_reads_text_and_refuses_unknown_and_mistyped_options() -> None:
