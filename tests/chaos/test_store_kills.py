@@ -17,9 +17,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import boto3
 import numpy as np
 import pytest
 import ray
+from moto.server import ThreadedMotoServer
 
 from gem_ray.config import GraphConfig, StorageConfig
 from gem_ray.graph.disgraph import DisGraph
@@ -134,9 +136,9 @@ def kill_and_wait(client: StoreClient, outcome: Outcome) -> None:
     outcome.recovery_s.append(time.monotonic() - start)
 
 
-def run_chaos(store_class: type[GraphStore], folder: Path, run_name: str, kills: int, pushes: int) -> Outcome:
+def run_chaos(store_class: type[GraphStore], storage: Storage, run_name: str, kills: int, pushes: int) -> Outcome:
     config = GraphConfig(max_change=MAX_CHANGE, snapshot_every_pushes=25, max_staleness=200)
-    launch(store_class, Storage(str(folder), StorageConfig()), run_name, ATTRIBUTES, config)
+    launch(store_class, storage, run_name, ATTRIBUTES, config)
     client = StoreClient(run_name)
     client.describe(deadline_s=60)
     outcome, enough, rng = Outcome(), threading.Event(), np.random.default_rng(7)
@@ -156,8 +158,27 @@ def run_chaos(store_class: type[GraphStore], folder: Path, run_name: str, kills:
     return outcome
 
 
+def local(folder: Path) -> Storage:
+    return Storage(str(folder), StorageConfig())
+
+
+@pytest.fixture(scope="module")
+def s3_endpoint():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ACCESS_KEY_ID", "testing")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+        server.start()
+        host, port = server.get_host_and_port()
+        boto3.client("s3", endpoint_url=f"http://{host}:{port}").create_bucket(Bucket="chaos")
+        yield f"http://{host}:{port}"
+        server.stop()
+
+
 @pytest.fixture(scope="module", autouse=True)
-def ray_4_cpus():
+def ray_4_cpus(s3_endpoint):
+    """Started after the S3 server, so that workers inherit its credentials."""
     ray.init(num_cpus=4, include_dashboard=False, _node_ip_address="127.0.0.2")
     yield
     ray.shutdown()
@@ -170,7 +191,7 @@ def run_name(request):
 
 
 def test_twenty_kills_lose_no_acknowledged_push_and_repeat_none(run_name, tmp_path):
-    outcome = run_chaos(WindowStore, tmp_path, run_name, kills=20, pushes=1_000)
+    outcome = run_chaos(WindowStore, local(tmp_path), run_name, kills=20, pushes=1_000)
     print(
         json.dumps(
             {
@@ -188,15 +209,23 @@ def test_twenty_kills_lose_no_acknowledged_push_and_repeat_none(run_name, tmp_pa
     assert outcome.faults() == []
 
 
+def test_kills_of_a_store_on_s3_lose_and_repeat_nothing(run_name, s3_endpoint):
+    storage = Storage("s3://chaos/run", StorageConfig(endpoint_url=s3_endpoint))
+    outcome = run_chaos(WindowStore, storage, run_name, kills=5, pushes=100)
+    assert len(set(outcome.killed)) == 5
+    assert len(outcome.acknowledged) >= 100
+    assert outcome.faults() == []
+
+
 def test_control_without_remembered_ids_fails(run_name, tmp_path):
-    outcome = run_chaos(ForgetsIds, tmp_path, run_name, kills=8, pushes=100)
+    outcome = run_chaos(ForgetsIds, local(tmp_path), run_name, kills=8, pushes=100)
     assert len(set(outcome.killed)) == 8
     assert outcome.faults() != []
     assert outcome.final.version > len(outcome.acknowledged)
 
 
 def test_control_without_the_journal_fails(run_name, tmp_path):
-    outcome = run_chaos(ForgetsJournal, tmp_path, run_name, kills=2, pushes=100)
+    outcome = run_chaos(ForgetsJournal, local(tmp_path), run_name, kills=2, pushes=100)
     assert len(set(outcome.killed)) == 2
     assert outcome.faults() != []
     assert outcome.final.version < len(outcome.acknowledged)
