@@ -167,7 +167,7 @@ class ObjectiveConfig:
 class TrainConfig:
     """``jobs.train``: workers, steps, precision, checkpoints."""
 
-    steps: int = 3_000
+    steps: int = 3_500
     """Optimiser steps in all."""
     num_workers: int = 2
     """Ray Train workers; each holds the model and a part of every batch."""

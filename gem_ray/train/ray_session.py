@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 from collections.abc import Iterator
@@ -18,6 +19,15 @@ TRAIN_ENVIRONMENT = {
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "120",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_TRAIN_ENABLE_STATE_TRACKING": "1",
+    "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",  # shows every printed line twice
+}
+# What a person at the terminal need not read: progress bars of Ray's own, and warnings of libraries about libraries.
+QUIET_ENVIRONMENT = {
+    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+    "RAY_COLOR_PREFIX": "0",
+    "PYTHONWARNINGS": "ignore::FutureWarning,ignore::DeprecationWarning,ignore::ResourceWarning",
+    # Two busy cores do not answer Serve's probe within its default of 0.1 s; it then warns and tries again.
+    "RAY_SERVE_QUEUE_LENGTH_RESPONSE_DEADLINE_S": "2",
 }
 
 
@@ -26,12 +36,11 @@ def ray_session(config: GemConfig) -> Iterator[None]:
     """Join the cluster of ``run.address`` or RAY_ADDRESS, else run a local Ray for the length of the body.
 
     A local Ray has token authentication: ``ray.init`` turns it on where RAY_AUTH_MODE is unset (set here it
-    would come too late, Ray reads it as it is imported). It gets as many logical CPUs as its parts ask for, so that a laptop
-    with two cores runs two workers and a scorer at once.
+    would come too late, Ray reads it as it is imported). It gets as many logical CPUs as its parts ask for, so that a
+    laptop with two cores runs two workers and a scorer at once.
     """
-    for name, value in TRAIN_ENVIRONMENT.items():
+    for name, value in {**TRAIN_ENVIRONMENT, **QUIET_ENVIRONMENT}.items():
         os.environ.setdefault(name, value)
-    os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
     import ray
 
     address = config.run.address or os.environ.get("RAY_ADDRESS")
@@ -41,8 +50,9 @@ def ray_session(config: GemConfig) -> Iterator[None]:
     if address:
         ray.init(address=address, namespace=NAMESPACE)
     else:
-        ray.init(
+        context = ray.init(
             num_cpus=local_cpus(config),
+            logging_level=logging.ERROR,
             namespace=NAMESPACE,
             include_dashboard=True,
             dashboard_host="127.0.0.1",
@@ -50,6 +60,7 @@ def ray_session(config: GemConfig) -> Iterator[None]:
             _node_ip_address="127.0.0.2",
         )
         close_token_file()
+        print(f"started Ray on this machine, dashboard http://{context.dashboard_url}", flush=True)
     try:
         yield
     finally:

@@ -49,18 +49,22 @@ def build_parts(config: GemConfig, image_size: int, device: torch.device) -> Par
     """Model, critic and optimisers from the seed; identical on every rank."""
     torch.manual_seed(config.train.seed)
     memory_format = torch.channels_last if config.train.channels_last else torch.contiguous_format
-    gem = Gem(config.model, image_size).to(device, memory_format=memory_format)
+    gem = Gem(config.model, image_size).to(device)
+    gem = gem.to(memory_format=memory_format)  # type: ignore[call-overload]
+    if config.train.compile:
+        gem.compile()
     # Fused Adam has kernels for CPU and CUDA alike; torch refuses it elsewhere.
     fused = config.train.fused_adam
     parts = Parts(
         gem=gem,
-        model=torch.compile(gem) if config.train.compile else gem,
+        model=gem,
         optimizer=torch.optim.Adam(gem.parameters(), lr=config.train.learning_rate, fused=fused),
         device=device,
         autocast=use_bf16(config.train.precision, device),
     )
     if config.objective.adversarial_weight > 0:
-        discriminator = Discriminator(config.model, image_size).to(device, memory_format=memory_format)
+        discriminator = Discriminator(config.model, image_size).to(device)
+        discriminator = discriminator.to(memory_format=memory_format)  # type: ignore[call-overload]
         parts.discriminator = parts.critic = discriminator
         parts.discriminator_optimizer = torch.optim.Adam(
             discriminator.parameters(), lr=config.train.discriminator_learning_rate, betas=(0.5, 0.9), fused=fused

@@ -109,7 +109,9 @@ def ensure_data(config: GemConfig, data: Storage) -> None:
             )
         say(f"drawing {config.prepare.num_images:,} faces to {data.uri}")
         prepare(config)
-    read_manifest(data)
+    manifest = read_manifest(data)
+    side = manifest.shape[0]
+    say(f"data: {manifest.count:,} images of {side} x {side} from {manifest.source}, {config.data.holdout} held out")
 
 
 def run_training(config: GemConfig, run: Storage, data: Storage, start_graph: DisGraph | None) -> None:
@@ -126,12 +128,13 @@ def run_training(config: GemConfig, run: Storage, data: Storage, start_graph: Di
             train_loop_config={"config": config_to_json(config), "graph": graph.to_json()},
             scaling_config=scaling(config),
             torch_config=TorchConfig(timeout_s=COLLECTIVE_TIMEOUT_S),
-            run_config=ray.train.RunConfig(
+            run_config=ray.train.RunConfig(  # the stubs know Ray Train's first version only
                 name=f"{config.run.name}-{int(time.time())}",
                 storage_path=run.child("ray").root,
                 storage_filesystem=pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(run.fs)),
                 failure_config=ray.train.FailureConfig(max_failures=config.train.max_failures),
-                callbacks=[StopOnOwnErrors()],
+                callbacks=[StopOnOwnErrors()],  # type: ignore[list-item]
+                logging_config=ray.train.LoggingConfig(log_level="WARNING"),  # type: ignore[call-arg]
             ),
             datasets=build_datasets(data, read_manifest(data), config),
             dataset_config=ray.train.DataConfig(datasets_to_split=[]),
