@@ -1,0 +1,193 @@
+"""From a run's folder to everything a report shows: the newest checkpoint on images it has never seen.
+
+Shape suffixes: B held-out images, C channels, H height, W width, L latents, K nodes, J attributes, M scored images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gem_ray.checkpoint import Checkpoint, load_checkpoint
+from gem_ray.config import GemConfig
+from gem_ray.data import faces
+from gem_ray.data.loader import holdout_records
+from gem_ray.data.shards import Manifest, Records, read_manifest, read_records, read_shard
+from gem_ray.errors import DataError
+from gem_ray.evaluation.history import History, read_history
+from gem_ray.evaluation.reconstruction import (
+    BATCH,
+    Codes,
+    ImageQuality,
+    decode_all,
+    decoder_sensitivity,
+    encode_all,
+    image_quality,
+    rank_correlations,
+)
+from gem_ray.evaluation.traversals import Changes, Traversals, node_changes, span, traverse_nodes
+from gem_ray.graph.disgraph import DisGraph
+from gem_ray.graph.relations import relations_from_values
+from gem_ray.losses import kl_per_dimension
+from gem_ray.models.gem import Gem
+from gem_ray.scoring.scores import ScoreTable, read_scores
+from gem_ray.scoring.traversals import load_gem
+from gem_ray.storage import Storage
+
+START_IMAGES = 3
+SAMPLES = 24
+SENSITIVITY_CODES = 64
+MOST_SCORED = 2_000
+TRUTH_RECORDS = 4_000  # Somers' D of so many images has a standard error of about .02
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """What was measured. None: nothing known (no truth in the data, no MLLM scores).
+
+    Args:
+        truth: [K, K] true Somers' D by the names of the nodes, NaN for nodes the data have no attribute for
+        true_correlations, score_correlations: Spearman [K, J] of nodes with true attributes and with MLLM scores
+    """
+
+    config: GemConfig
+    checkpoint: Checkpoint
+    graph: DisGraph
+    manifest: Manifest
+    history: History
+    num_parameters: int
+    originals: Tensor  # [B, 3, H, W]
+    reconstructions: Tensor  # [B, 3, H, W]
+    codes: Codes
+    quality: ImageQuality
+    kl: NDArray[np.float64]  # [L]
+    sensitivity: NDArray[np.float64]  # [L]
+    refined: NDArray[np.float64]  # [K, K]
+    traversals: Traversals
+    changes: Changes
+    samples: Tensor  # [N, 3, H, W]
+    truth: NDArray[np.float64] | None
+    true_correlations: NDArray[np.float64] | None
+    scores: ScoreTable | None
+    score_correlations: NDArray[np.float64] | None
+
+
+def evaluate(run: Storage, data: Storage, config: GemConfig) -> Evaluation:
+    """Measure the newest whole checkpoint of a run on the held-out images.
+
+    Raises:
+        DataError: no checkpoint, images of another size than it was trained on, or anything damaged
+    """
+    checkpoint = load_checkpoint(run)
+    if checkpoint is None:
+        raise DataError(f"{run.uri} has no complete checkpoint to report on; run python -m jobs.train first")
+    manifest = read_manifest(data)
+    held_out = holdout_records(data, manifest, config.data)
+    model = load_gem(checkpoint)
+    if manifest.shape[0] != model.image_size:
+        raise DataError(
+            f"{data.uri} holds images of side {manifest.shape[0]}, {run.uri} was trained on {model.image_size}; "
+            "set data.uri to the data of the run"
+        )
+    graph = DisGraph.from_json(checkpoint.graph_json)
+    strength = torch.tensor(graph.strength, dtype=torch.float32)
+
+    originals = to_tensor(held_out.images)
+    codes = encode_all(model, originals, strength)
+    reconstructions = decode_all(model, codes.z_rel)
+    some = codes.z_rel[:SENSITIVITY_CODES]
+    scores = None if graph.scores is None else read_scores(run, graph.scores)
+    noise = torch.randn(SAMPLES, model.latent_dim, generator=torch.Generator().manual_seed(config.train.seed))
+    with torch.no_grad():
+        refined = model.refined_adjacency(strength).double().numpy()
+        samples = decode_all(model, model.relate(noise, strength))
+    return Evaluation(
+        config=config,
+        checkpoint=checkpoint,
+        graph=graph,
+        manifest=manifest,
+        history=read_history(run),
+        num_parameters=sum(parameter.numel() for parameter in model.parameters()),
+        originals=originals,
+        reconstructions=reconstructions,
+        codes=codes,
+        quality=image_quality(originals, reconstructions),
+        kl=kl_per_dimension(codes.mu, codes.logvar).double().numpy(),
+        sensitivity=decoder_sensitivity(model, some, *span(codes.z_rel)),
+        refined=refined,
+        traversals=traverse_nodes(model, strength, codes.mu[:START_IMAGES], codes.mu, codes.z_rel),
+        changes=node_changes(model, strength, codes.mu, codes.z_rel, SENSITIVITY_CODES),
+        samples=samples,
+        truth=true_relations(data, manifest, graph.attributes),
+        true_correlations=correlations_with_truth(model, codes, held_out, manifest, graph.attributes),
+        scores=scores,
+        score_correlations=None if scores is None else correlations_with_scores(model, data, manifest, scores),
+    )
+
+
+def to_tensor(images_u8: NDArray[np.uint8]) -> Tensor:
+    """uint8 [B, H, W, 3] to float [B, 3, H, W] in [0, 1]."""
+    return torch.from_numpy(images_u8).permute(0, 3, 1, 2).float().div(255.0)
+
+
+def true_relations(data: Storage, manifest: Manifest, names: tuple[str, ...]) -> NDArray[np.float64] | None:
+    """True Somers' D [K, K] between the attributes the nodes are named after; None where the data hold none of them."""
+    if manifest.source == "faces":
+        return _by_name(faces.true_strength(), faces.ATTRIBUTES, names)
+    known = manifest.attributes or ()
+    if len(set(names) & set(known)) < 2:
+        return None
+    records = read_records(data, manifest, 0, min(TRUTH_RECORDS, manifest.count))
+    assert records.attributes is not None
+    return _by_name(relations_from_values(records.attributes).strength, known, names)
+
+
+def _by_name(strength: NDArray[np.float64], known: Sequence[str], names: Sequence[str]) -> NDArray[np.float64] | None:
+    """Rows and columns put in the order of ``names``; NaN for names that are not known, None where fewer than 2 are."""
+    rows = [known.index(name) if name in known else -1 for name in names]
+    found = np.array(rows) >= 0
+    if found.sum() < 2:
+        return None
+    return np.where(np.outer(found, found), strength[np.ix_(rows, rows)], np.nan)
+
+
+def node_values(model: Gem, mu_BL: Tensor) -> NDArray[np.float64]:
+    """[B, K]: the first dimension of each node, which alignment and traversals act on."""
+    return model.node_codes(mu_BL)[..., 0].double().numpy()
+
+
+def correlations_with_truth(
+    model: Gem, codes: Codes, held_out: Records, manifest: Manifest, names: tuple[str, ...]
+) -> NDArray[np.float64] | None:
+    """Spearman [K, K] of nodes with the true attributes they are named after; NaN columns where one is not known."""
+    known = manifest.attributes or ()
+    if held_out.attributes is None or not set(names) & set(known):
+        return None
+    unknown = np.full(len(held_out.attributes), np.nan)
+    values = np.stack([held_out.attributes[:, known.index(n)] if n in known else unknown for n in names], axis=1)
+    return rank_correlations(node_values(model, codes.mu), values)
+
+
+@torch.no_grad()
+def correlations_with_scores(model: Gem, data: Storage, manifest: Manifest, scores: ScoreTable) -> NDArray[np.float64]:
+    """Spearman [K, K] of nodes with the MLLM's scores, on the scored images (which training has seen)."""
+    chosen = np.sort(np.argsort(scores.index, kind="stable")[:MOST_SCORED])
+    images = read_rows(data, manifest, scores.index[chosen])
+    mu = torch.cat([model.encode(batch)[0] for batch in to_tensor(images).split(BATCH)])
+    return rank_correlations(node_values(model, mu), scores.expectations[chosen])
+
+
+def read_rows(data: Storage, manifest: Manifest, index: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Images [N, H, W, 3] of some records in any order; each shard they lie in is read once."""
+    starts = manifest.starts
+    shards = np.searchsorted(starts, index, side="right") - 1
+    images = np.empty((len(index), *manifest.shape), np.uint8)
+    for shard in np.unique(shards):
+        mine = shards == shard
+        images[mine] = read_shard(data, manifest, manifest.shards[shard]).images[index[mine] - starts[shard]]
+    return images

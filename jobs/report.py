@@ -1,0 +1,28 @@
+"""``python -m jobs.report run.name=NAME``: write the report of a run again, from its newest checkpoint."""
+
+from __future__ import annotations
+
+from gem_ray.config import GemConfig
+from jobs.compose import run_job
+
+
+def main(config: GemConfig) -> None:
+    """Evaluate the run under its own configuration; only ``run`` and ``storage`` are taken from the command line."""
+    from dataclasses import replace
+
+    from gem_ray.config_json import config_from_json
+    from gem_ray.errors import DataError
+    from gem_ray.evaluation.report import format_summary, write_report
+    from gem_ray.storage import Storage
+
+    run = Storage(f"{config.run.uri}/{config.run.name}", config.storage)
+    try:
+        stored = config_from_json(run.read_bytes("config.json").decode())
+    except FileNotFoundError as error:
+        raise DataError(f"there is no run at {run.uri}; set run.uri and run.name to those of its training") from error
+    stored = replace(stored, run=config.run, storage=config.storage)
+    print(format_summary(write_report(run, Storage(stored.data.uri, stored.storage), stored)))
+
+
+if __name__ == "__main__":
+    run_job("jobs.report", "Write the report of a run again, from its newest checkpoint.", main)
