@@ -56,3 +56,17 @@ def prompt_style(model: str) -> PromptStyle:
     if not config.is_file():
         return PromptStyle.CHAT
     return PromptStyle(json.loads(config.read_text()).get("gem_ray_prompt", PromptStyle.CHAT.value))
+
+
+def unfit_for(model: str, data_source: str) -> str | None:
+    """Why a model's answers about such data mean nothing; None where nothing is known against them.
+
+    Args:
+        data_source: ``source`` of the manifest
+    """
+    if model != "nano" or data_source == "faces":
+        return None
+    return (
+        "the shipped nano MLLM was trained on drawn faces only; about other images it answers with confidence and "
+        "without meaning, so the relations of this run mean nothing: give scoring.model= a capable vision-language model"
+    )

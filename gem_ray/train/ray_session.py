@@ -18,9 +18,11 @@ TRAIN_ENVIRONMENT = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "120",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    "RAY_TRAIN_ENABLE_STATE_TRACKING": "1",
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",  # shows every printed line twice
 }
+# The dashboard's page of training runs costs an actor of 400 MB, and a laptop has no spot instances to watch.
+CLUSTER_ENVIRONMENT = {"RAY_TRAIN_ENABLE_STATE_TRACKING": "1"}
+LOCAL_ENVIRONMENT = {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"}
 # What a person at the terminal need not read: progress bars of Ray's own, and warnings of libraries about libraries.
 QUIET_ENVIRONMENT = {
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
@@ -39,11 +41,12 @@ def ray_session(config: GemConfig) -> Iterator[None]:
     would come too late, Ray reads it as it is imported). It gets as many logical CPUs as its parts ask for, so that a
     laptop with two cores runs two workers and a scorer at once.
     """
-    for name, value in {**TRAIN_ENVIRONMENT, **QUIET_ENVIRONMENT}.items():
+    address = config.run.address or os.environ.get("RAY_ADDRESS")
+    place = CLUSTER_ENVIRONMENT if address else LOCAL_ENVIRONMENT
+    for name, value in {**TRAIN_ENVIRONMENT, **QUIET_ENVIRONMENT, **place}.items():
         os.environ.setdefault(name, value)
     import ray
 
-    address = config.run.address or os.environ.get("RAY_ADDRESS")
     if ray.is_initialized():
         yield
         return

@@ -19,6 +19,7 @@ from gem_ray.errors import ConfigError, DataError
 from gem_ray.evaluation.report import Summary, format_summary, write_report
 from gem_ray.graph.disgraph import DisGraph
 from gem_ray.graph.store import StoreClient, start_store
+from gem_ray.scoring.model_files import unfit_for
 from gem_ray.scoring.prompts import validate_attributes
 from gem_ray.scoring.service import scoring_service
 from gem_ray.storage import Storage
@@ -112,6 +113,9 @@ def ensure_data(config: GemConfig, data: Storage) -> None:
     manifest = read_manifest(data)
     side = manifest.shape[0]
     say(f"data: {manifest.count:,} images of {side} x {side} from {manifest.source}, {config.data.holdout} held out")
+    unfit = unfit_for(config.scoring.model, manifest.source) if config.scoring.scorer != "none" else None
+    if unfit:
+        say(f"WARNING: {unfit}")
 
 
 def run_training(config: GemConfig, run: Storage, data: Storage, start_graph: DisGraph | None) -> None:

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from gem_ray.errors import ConfigError, ScorerError
-from gem_ray.scoring.model_files import NANO_FOLDER, model_fingerprint, prompt_style, resolve_model
+from gem_ray.scoring.model_files import NANO_FOLDER, model_fingerprint, prompt_style, resolve_model, unfit_for
 from gem_ray.scoring.prompts import PromptStyle
 from serve.app import builder
 
@@ -70,3 +70,9 @@ def test_the_serve_builder_reads_text_and_refuses_unknown_and_mistyped_options()
         builder({"num_replicas": "many"})
     with pytest.raises(ScorerError, match="does not exist"):
         builder({"model": "/nowhere"})
+
+
+def test_the_nano_model_is_called_unfit_for_anything_but_drawn_faces():
+    assert unfit_for("nano", "faces") is None
+    assert unfit_for("org/capable-vlm", "photos.zip") is None
+    assert "scoring.model=" in unfit_for("nano", "photos.zip")
