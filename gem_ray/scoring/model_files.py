@@ -68,5 +68,5 @@ def unfit_for(model: str, data_source: str) -> str | None:
         return None
     return (
         "the shipped nano MLLM was trained on drawn faces only; about other images it answers with confidence and "
-        "without meaning, so the relations of this run mean nothing: give scoring.model= a capable vision-language model"
+        "without meaning, so the relations of this run mean nothing: give scoring.model= a capable model"
     )
