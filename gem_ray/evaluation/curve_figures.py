@@ -38,10 +38,11 @@ def losses_figure(history: History, attributes: Sequence[str]) -> bytes:
             _curve(axes, steps, history.column(name), ACCENT)
             axes.set_title(TERMS[name])
             _mark(axes, changes)
-        _node_curves(grid[len(terms)], steps, history.table("kl_nodes"), attributes)
-        _curve(grid[len(terms) + 1], steps, history.column("images_per_s"), SECOND)
-        grid[len(terms) + 1].set_title("Training images per second")
-        grid[len(terms) + 1].set_ylim(bottom=0)
+        _curve(grid[len(terms)], steps, history.column("images_per_s"), SECOND)
+        grid[len(terms)].set_title("Training images per second")
+        grid[len(terms)].set_ylim(bottom=0)
+        at_the_edge = (len(terms) + 2) % columns == 0
+        _node_curves(grid[len(terms) + 1], steps, history.table("kl_nodes"), attributes, at_the_edge)
         for axes in grid[len(terms) + 2 :]:
             axes.set_visible(False)
         for axes in grid[max(0, len(terms) + 2 - columns) : len(terms) + 2]:
@@ -133,7 +134,9 @@ def _curve(axes: Axes, steps: NDArray[np.float64], values: NDArray[np.float64], 
     axes.yaxis.set_major_locator(MaxNLocator(5))
 
 
-def _node_curves(axes: Axes, steps: NDArray[np.float64], table: NDArray[np.float64], attributes: Sequence[str]) -> None:
+def _node_curves(
+    axes: Axes, steps: NDArray[np.float64], table: NDArray[np.float64], attributes: Sequence[str], at_the_edge: bool
+) -> None:
     axes.set_title("KL of each node, nats")
     for node in range(table.shape[1]):
         values = smoothed(table[:, node], max(1, len(steps) // 30))
@@ -141,7 +144,9 @@ def _node_curves(axes: Axes, steps: NDArray[np.float64], table: NDArray[np.float
     _step_axis(axes, steps)
     axes.set_ylim(bottom=0)
     if 0 < table.shape[1] <= len(CYCLE):
-        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=1.0, labelspacing=0.25, borderpad=0)
+        names = axes.legend(loc="upper left", bbox_to_anchor=(1.03, 1), handlelength=1, labelspacing=0.3, borderpad=0)
+        # The names may stand in the empty place to the right; at the edge of the figure they need room.
+        names.set_in_layout(at_the_edge)
 
 
 def _step_axis(axes: Axes, steps: NDArray[np.float64]) -> None:

@@ -7,7 +7,7 @@ import platform
 from datetime import UTC, datetime
 from importlib.metadata import version
 from itertools import combinations
-from typing import Any
+from typing import Any, NamedTuple
 
 import jinja2
 import numpy as np
@@ -37,6 +37,20 @@ from gem_ray.storage import Storage
 
 __all__ = ["Summary", "format_summary", "write_report"]
 MOST_PAIRS = 60
+PIXEL_DENSITY = 1.6
+
+
+class Picture(NamedTuple):
+    """An inlined image and the width, in CSS pixels, at which its type is easy to read on a screen of any density."""
+
+    uri: str
+    width: int
+
+    @staticmethod
+    def of(png: bytes) -> Picture:
+        """From PNG bytes, whose header holds the width."""
+        width = int.from_bytes(png[16:20], "big")
+        return Picture("data:image/png;base64," + base64.b64encode(png).decode(), round(width / PIXEL_DENSITY))
 
 
 def write_report(run: Storage, data: Storage, config: GemConfig) -> Summary:
@@ -71,7 +85,7 @@ def render(summary: Summary, figures: dict[str, bytes], config: GemConfig) -> st
         lstrip_blocks=True,
     )
     environment.filters |= {"signed": _signed, "share": share, "duration": duration, "number": _number}
-    pictures = {name: "data:image/png;base64," + base64.b64encode(png).decode() for name, png in figures.items()}
+    pictures = {name: Picture.of(png) for name, png in figures.items()}
     return environment.get_template("report.html.j2").render(
         summary=summary,
         pictures=pictures,

@@ -211,7 +211,7 @@ def _agreement(found: RelationAgreement) -> str:
 
 def share(value: float | None) -> str:
     """A share as a percentage; "not known" for None and NaN."""
-    return "not known" if value is None or math.isnan(value) else f"{100 * value:.3g} %"
+    return "not known" if value is None or math.isnan(value) else f"{100 * value:.3g}\u00a0%"
 
 
 def duration(seconds: float) -> str:
