@@ -34,12 +34,13 @@ QUIET_ENVIRONMENT = {
 
 
 @contextmanager
-def ray_session(config: GemConfig) -> Iterator[None]:
+def ray_session(config: GemConfig) -> Iterator[str | None]:
     """Join the cluster of ``run.address`` or RAY_ADDRESS, else run a local Ray for the length of the body.
 
     A local Ray has token authentication: ``ray.init`` turns it on where RAY_AUTH_MODE is unset (set here it
     would come too late, Ray reads it as it is imported). It gets as many logical CPUs as its parts ask for, so that a
-    laptop with two cores runs two workers and a scorer at once.
+    laptop with two cores runs two workers and a scorer at once. Gives the address of its dashboard, None on a Ray that
+    was there before.
     """
     address = config.run.address or os.environ.get("RAY_ADDRESS")
     place = CLUSTER_ENVIRONMENT if address else LOCAL_ENVIRONMENT
@@ -48,8 +49,9 @@ def ray_session(config: GemConfig) -> Iterator[None]:
     import ray
 
     if ray.is_initialized():
-        yield
+        yield None
         return
+    dashboard = None
     if address:
         ray.init(address=address, namespace=NAMESPACE)
     else:
@@ -63,9 +65,10 @@ def ray_session(config: GemConfig) -> Iterator[None]:
             _node_ip_address="127.0.0.2",
         )
         close_token_file()
-        print(f"started Ray on this machine, dashboard http://{context.dashboard_url}", flush=True)
+        dashboard = f"http://{context.dashboard_url}"
+        print(f"started Ray on this machine, dashboard {dashboard}", flush=True)
     try:
-        yield
+        yield dashboard
     finally:
         ray.shutdown()
 

@@ -4,12 +4,13 @@ import os
 import signal
 import threading
 import time
+import urllib.error
+import urllib.request
 import uuid
 
 import numpy as np
 import pytest
 import ray
-from gem_ray.data.prepare import prepare
 from safetensors.numpy import load
 
 from gem_ray.checkpoint import complete_steps
@@ -24,6 +25,7 @@ from gem_ray.config import (
     ScoringConfig,
     TrainConfig,
 )
+from gem_ray.data.prepare import prepare
 from gem_ray.errors import DataError, TrainingError
 from gem_ray.graph.disgraph import DisGraph
 from gem_ray.graph.store import connect_store
@@ -57,8 +59,8 @@ def make_config(folder, name, **train):
 
 @pytest.fixture(scope="module")
 def session(folder):
-    with ray_session(make_config(folder, "session")):
-        yield
+    with ray_session(make_config(folder, "session")) as dashboard:
+        yield dashboard
 
 
 def start_graph():
@@ -198,3 +200,10 @@ def test_a_flipped_byte_in_a_shard_ends_the_run_by_name(session, folder):
 def test_nothing_of_a_run_is_left_in_ray(undisturbed):
     with pytest.raises(ValueError, match="disgraph-undisturbed"):
         ray.get_actor("disgraph-undisturbed", namespace="gem_ray")
+
+
+def test_the_dashboard_of_a_local_ray_answers_nobody_without_the_token(session):
+    assert session.startswith("http://127.0.0.1:")
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(f"{session}/api/jobs/", timeout=10)
+    assert refused.value.code == 401
