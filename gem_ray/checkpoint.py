@@ -12,6 +12,7 @@ import logging
 from dataclasses import dataclass, field
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
@@ -99,13 +100,18 @@ def load_checkpoint(run: Storage, step: int | None = None) -> Checkpoint | None:
     if step is not None:
         return _load(run, step)
     steps = complete_steps(run)
+    problems: list[str] = []
     for candidate in reversed(steps):
         try:
             return _load(run, candidate)
         except DataError as error:
-            log.warning("passing over a damaged checkpoint: %s", error)
-    if steps:
-        raise DataError(f"all {len(steps)} checkpoints under {run.uri}/{FOLDER} are damaged; delete them to start anew")
+            log.warning("passing over an unreadable checkpoint: %s", error)
+            problems.append(str(error))
+    if problems:
+        raise DataError(
+            f"none of the {len(steps)} checkpoints under {run.uri}/{FOLDER} can be read; delete them to start anew. "
+            f"The newest: {problems[0]}"
+        )
     return None
 
 
@@ -113,21 +119,26 @@ def _load(run: Storage, step: int) -> Checkpoint:
     folder = _name(step)
     try:
         manifest = json.loads(run.read_bytes(f"{folder}/{MANIFEST}"))
+        # Before any other key is looked at: another version may have named its files otherwise.
+        if manifest["schema_version"] != SCHEMA_VERSION:
+            raise DataError(
+                f"checkpoint {run.uri}/{folder} has schema version {manifest['schema_version']}, "
+                f"this program reads {SCHEMA_VERSION}; use the version of gem_ray that wrote it"
+            )
         files = {name: run.read_bytes(f"{folder}/{name}") for name in manifest["sha256"]}
-    except (FileNotFoundError, KeyError, ValueError) as error:
-        raise DataError(f"checkpoint {run.uri}/{folder} is incomplete or damaged: {error!r}") from error
-    if manifest.get("schema_version") != SCHEMA_VERSION:
-        raise DataError(
-            f"checkpoint {run.uri}/{folder} has schema version {manifest.get('schema_version')}, "
-            f"this program reads {SCHEMA_VERSION}; use the version of gem_ray that wrote it"
+        for name, data in files.items():
+            if hashlib.sha256(data).hexdigest() != manifest["sha256"][name]:
+                raise DataError(
+                    f"{run.uri}/{folder}/{name} does not match the sha256 of its manifest: the file is damaged"
+                )
+        return Checkpoint(
+            step=manifest["step"],
+            model=load(files["model.safetensors"]),
+            optimizer=load(files["optimizer.safetensors"]),
+            graph_json=files["graph.json"].decode(),
+            state=json.loads(files["state.json"]),
         )
-    for name, data in files.items():
-        if hashlib.sha256(data).hexdigest() != manifest["sha256"][name]:
-            raise DataError(f"{run.uri}/{folder}/{name} does not match the sha256 of its manifest: the file is damaged")
-    return Checkpoint(
-        step=manifest["step"],
-        model=load(files["model.safetensors"]),
-        optimizer=load(files["optimizer.safetensors"]),
-        graph_json=files["graph.json"].decode(),
-        state=json.loads(files["state.json"]),
-    )
+    except (FileNotFoundError, KeyError, TypeError, ValueError, SafetensorError) as error:
+        raise DataError(
+            f"checkpoint {run.uri}/{folder} is incomplete or damaged: {type(error).__name__}: {error}"
+        ) from error

@@ -19,12 +19,19 @@ def config_from_json(text: str) -> GemConfig:
     """The inverse of ``config_to_json``.
 
     Raises:
-        ConfigError: an unknown key (a configuration of another version), or values that fail their checks
+        ConfigError: text that is not JSON, an unknown key (a configuration of another version), or values that fail
+            their checks
     """
-    return _build(GemConfig, json.loads(text), "")
+    try:
+        values = json.loads(text)
+    except ValueError as error:
+        raise ConfigError(f"the configuration is not JSON ({error}): the file is damaged, restore it") from error
+    return _build(GemConfig, values, "")
 
 
 def _build(cls: type, values: dict[str, Any], path: str) -> Any:
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path.rstrip('.') or 'the configuration'}={values!r} must be a group of options")
     hints = get_type_hints(cls)
     unknown = sorted(set(values) - set(hints))
     if unknown:

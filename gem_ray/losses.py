@@ -95,7 +95,10 @@ def discriminator_loss(encoder_logits_B: Tensor, decoder_logits_B: Tensor) -> Te
 
 
 def critic_term(encoder_logits_B: Tensor, decoder_logits_B: Tensor, importance_clamp: bool) -> Tensor:
-    """L_enc + L_dec = E_enc D - E_dec [w D]: its gradient is that of KL(q || p) where D is at its optimum.
+    """L_enc + L_dec = E_enc D - E_dec [w D]; with D held fixed at its optimum its gradient descends a KL divergence.
+
+    For the encoder that is KL(q || p). For the decoder it is KL(p || q) with w = 1, and KL(q || p) with
+    w = exp(D), which the clamp approximates where q and p are near.
 
     Args:
         importance_clamp: w = clamp(exp(D), 0.5, 2) without gradient, as DEAR does, instead of 1
