@@ -16,11 +16,13 @@ import ray.train.torch
 import torch
 import torch.distributed as dist
 
+from gem_ray import telemetry
 from gem_ray.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from gem_ray.config import GemConfig
 from gem_ray.config_json import config_from_json, config_to_json
 from gem_ray.data.loader import Batch, Loader, open_loader
 from gem_ray.errors import GemRayError, TrainingError
+from gem_ray.evaluation.relations import relation_fidelity
 from gem_ray.graph.disgraph import DisGraph
 from gem_ray.storage import Storage
 from gem_ray.train.collectives import broadcast_bytes, gather_numbers
@@ -169,8 +171,9 @@ def publish_checkpoint(
             step=step, model=model, optimizer=optimizer, graph_json=feed.relations.graph.to_json(), state=state
         )
         try:
-            save_checkpoint(run, checkpoint, config.train.keep_checkpoints)
+            num_bytes = save_checkpoint(run, checkpoint, config.train.keep_checkpoints)
             log.publish()
+            record_published(config.run.name, num_bytes, feed)
         except GemRayError as error:
             failure = str(error).encode()
     reason = broadcast_bytes(failure, parts.device)
@@ -179,3 +182,11 @@ def publish_checkpoint(
             f"checkpoint of step {step} could not be written: {reason.decode()}; "
             "the last good checkpoint is kept, make room and run the same command again"
         )
+
+
+def record_published(run_name: str, num_bytes: int, feed: RelationFeed) -> None:
+    """Export a checkpoint's size, and how far what the model shows is from the relations it was trained on."""
+    telemetry.add_count("gem_checkpoint_bytes", num_bytes, run_name)
+    gap = relation_fidelity(feed.relations.graph)
+    if gap is not None:
+        telemetry.set_gauge("gem_relation_fidelity_gap", gap, run_name)

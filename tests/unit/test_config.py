@@ -163,11 +163,10 @@ def test_a_value_out_of_range_is_refused_by_its_name(cls, name, value):
         cls(**{name: value})
 
 
-@pytest.mark.parametrize("value", [float("nan")])
 @pytest.mark.parametrize(("cls", "name"), [(TrainConfig, "learning_rate"), (ObjectiveConfig, "beta")])
-def test_a_number_that_is_none_is_refused(cls, name, value):
+def test_a_value_that_is_not_a_number_is_refused(cls, name):
     with pytest.raises(ConfigError, match=name):
-        cls(**{name: value})
+        cls(**{name: float("nan")})
 
 
 @pytest.mark.parametrize("name", ["", "..", ".hidden", "a/b", "a b", "x" * 65, "run\n", "naïve"])

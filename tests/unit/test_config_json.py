@@ -46,9 +46,7 @@ def test_what_is_left_out_takes_its_default():
     assert config_from_json('{"train": {"steps": 7}}') == GemConfig(train=TrainConfig(steps=7))
 
 
-@pytest.mark.parametrize(
-    ("text", "option"), [('{"trian": {}}', "trian"), ('{"train": {"stesp": 3}}', "train.stesp")]
-)
+@pytest.mark.parametrize(("text", "option"), [('{"trian": {}}', "trian"), ('{"train": {"stesp": 3}}', "train.stesp")])
 def test_an_unknown_option_is_refused_by_its_full_name(text, option):
     with pytest.raises(ConfigError, match=f"unknown option {option}:"):
         config_from_json(text)

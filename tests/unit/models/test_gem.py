@@ -68,7 +68,12 @@ def test_nodes_come_first_and_one_by_one():
 
 def test_one_pass_agrees_with_its_parts():
     model, strength = make_gem(), make_strength()
-    x, scored, noise, prior = torch.rand(2, 3, SIDE, SIDE), torch.rand(3, 3, SIDE, SIDE), random(2, 5), random(2, 5, seed=1)
+    x, scored, noise, prior = (
+        torch.rand(2, 3, SIDE, SIDE),
+        torch.rand(3, 3, SIDE, SIDE),
+        random(2, 5),
+        random(2, 5, seed=1),
+    )
     outputs = model(x, noise, strength, scored, prior)
     mu, logvar = model.encode(x)
     scored_mu, _ = model.encode(scored)
@@ -85,7 +90,9 @@ def test_one_pass_agrees_with_its_parts():
 
 def test_what_was_not_asked_for_is_none():
     outputs = make_gem()(torch.rand(1, 3, SIDE, SIDE), random(1, 5), make_strength())
-    assert outputs.scored_nodes is outputs.scored_nodes_rel is outputs.generated_logits is outputs.generated_z_rel is None
+    assert (
+        outputs.scored_nodes is outputs.scored_nodes_rel is outputs.generated_logits is outputs.generated_z_rel is None
+    )
 
 
 @pytest.mark.parametrize("align_on", ["z", "z_rel"])
@@ -129,7 +136,9 @@ def test_the_pixels_and_the_graph_term_both_teach_the_edge_offset():
 def test_outputs_are_fp32_under_bf16_autocast_and_the_graph_is_not_blurred():
     model, z = make_gem(), random(4, 5)
     with torch.autocast("cpu", torch.bfloat16):
-        outputs = model(torch.rand(2, 3, SIDE, SIDE), random(2, 5), make_strength(), torch.rand(2, 3, SIDE, SIDE), z[:2])
+        outputs = model(
+            torch.rand(2, 3, SIDE, SIDE), random(2, 5), make_strength(), torch.rand(2, 3, SIDE, SIDE), z[:2]
+        )
         related = model.relate(z, make_strength())
     assert {tensor.dtype for tensor in outputs} == {torch.float32}
     assert related.dtype == torch.float32

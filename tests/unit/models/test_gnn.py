@@ -73,9 +73,13 @@ def test_an_edge_carries_the_source_to_the_target_and_nothing_back():
     strength = torch.zeros(3, 3)
     strength[0, 2] = 0.5
     still, moved = torch.zeros(1, 3, 1), torch.tensor([[[3.0], [0.0], [0.0]]])
-    torch.testing.assert_close((network(moved, strength) - network(still, strength)).squeeze(), torch.tensor([3, 0, 1.0]))
+    torch.testing.assert_close(
+        (network(moved, strength) - network(still, strength)).squeeze(), torch.tensor([3, 0, 1.0])
+    )
     moved = torch.tensor([[[0.0], [0.0], [3.0]]])
-    torch.testing.assert_close((network(moved, strength) - network(still, strength)).squeeze(), torch.tensor([0, 0, 3.0]))
+    torch.testing.assert_close(
+        (network(moved, strength) - network(still, strength)).squeeze(), torch.tensor([0, 0, 3.0])
+    )
 
 
 def test_a_new_single_round_keeps_every_nodes_own_value():
