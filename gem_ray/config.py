@@ -161,6 +161,8 @@ class ObjectiveConfig:
         _one_of("objective.align_on", self.align_on, ("z", "z_rel"))
         for name in ("reconstruction_weight", "beta", "graph_weight", "align_weight", "adversarial_weight"):
             _check(getattr(self, name) >= 0, f"objective.{name}={getattr(self, name)} must not be negative")
+        _check(self.kl_warmup_steps >= 0, f"objective.kl_warmup_steps={self.kl_warmup_steps} must not be negative")
+        _check(self.align_batch >= 1, f"objective.align_batch={self.align_batch} must be at least 1")
 
 
 @dataclass(kw_only=True)
@@ -204,7 +206,8 @@ class TrainConfig:
         _one_of("train.precision", self.precision, ("auto", "bf16", "fp32"))
         for name in ("steps", "num_workers", "checkpoint_every_steps", "keep_checkpoints", "log_every_steps"):
             _check(getattr(self, name) >= 1, f"train.{name}={getattr(self, name)} must be at least 1")
-        _check(self.learning_rate > 0, f"train.learning_rate={self.learning_rate} must be positive")
+        for name in ("learning_rate", "discriminator_learning_rate"):
+            _check(getattr(self, name) > 0, f"train.{name}={getattr(self, name)} must be positive")
 
 
 @dataclass(kw_only=True)
@@ -280,6 +283,11 @@ class ScoringConfig:
 
     def __post_init__(self) -> None:
         _one_of("scoring.scorer", self.scorer, ("vllm", "none"))
+        for name in ("num_replicas", "max_ongoing_requests", "batch_questions", "initial_images", "max_in_flight"):
+            _check(getattr(self, name) >= 1, f"scoring.{name}={getattr(self, name)} must be at least 1")
+        _check(self.traversal_steps >= 2, f"scoring.traversal_steps={self.traversal_steps} must be at least 2")
+        _check(self.deadline_s > 0, f"scoring.deadline_s={self.deadline_s} must be positive")
+        _check(0 <= self.min_digit_mass <= 1, f"scoring.min_digit_mass={self.min_digit_mass} must lie in [0, 1]")
         _check(
             self.max_in_flight <= self.max_ongoing_requests * self.num_replicas + self.max_queued_requests,
             f"scoring.max_in_flight={self.max_in_flight} is more than max_ongoing_requests * num_replicas + "
