@@ -13,19 +13,27 @@ def main() -> None:
     """Print the lines; exit status 1 where a target is missed or a control has not moved."""
     parser = argparse.ArgumentParser(description="Ratios of two things timed in turn on this machine.")
     parser.add_argument("--repeats", type=int, default=9, help=f"counted pairs, at least {MIN_REPEATS}")
-    parser.add_argument("--only", choices=("precision", "propagation", "training"), help="one group instead of all")
+    parser.add_argument(
+        "--only", choices=("precision", "propagation", "training", "store"), help="one group instead of all"
+    )
     arguments = parser.parse_args()
     if arguments.repeats < MIN_REPEATS:
         parser.error(f"--repeats {arguments.repeats} is too few to quote a median: at least {MIN_REPEATS}")
 
     from benchmarks.core import precision, propagation
 
+    # Ray and the data pipeline load only where they are timed.
     def training(repeats: int) -> Iterator[Ratio]:
-        from benchmarks.training import training as measured  # Ray and the data pipeline load only where they are timed
+        from benchmarks.training import training as measured
 
         return measured(repeats)
 
-    groups = {"precision": precision, "propagation": propagation, "training": training}
+    def store(repeats: int) -> Iterator[Ratio]:
+        from benchmarks.store import store as measured
+
+        return measured(repeats)
+
+    groups = {"precision": precision, "propagation": propagation, "training": training, "store": store}
     missed = []
     for name, group in groups.items():
         if arguments.only in (None, name):
