@@ -12,7 +12,6 @@ def main(config: GemConfig) -> None:
 
     from gem_ray.config_json import config_from_json
     from gem_ray.errors import DataError
-    from gem_ray.evaluation.report import format_summary, write_report
     from gem_ray.storage import Storage
 
     run = Storage(f"{config.run.uri}/{config.run.name}", config.storage)
@@ -21,6 +20,9 @@ def main(config: GemConfig) -> None:
     except FileNotFoundError as error:
         raise DataError(f"there is no run at {run.uri}; set run.uri and run.name to those of its training") from error
     stored = replace(stored, run=config.run, storage=config.storage)
+
+    from gem_ray.evaluation.report import format_summary, write_report  # seconds of imports that a typo need not cost
+
     print(format_summary(write_report(run, Storage(stored.data.uri, stored.storage), stored)))
 
 

@@ -113,6 +113,8 @@ def latents_figure(
 
 def smoothed(values: NDArray[np.floating], span: int) -> NDArray[np.float64]:
     """Centred mean over ``span`` neighbours, shorter at the ends; NaN stays out of the means."""
+    if not len(values):
+        return np.zeros(0)
     known = ~np.isnan(values)
     kernel = np.ones(min(span, len(values)))
     total = np.convolve(np.where(known, values, 0.0), kernel, mode="same")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
+from matplotlib.collections import PatchCollection
 from matplotlib.colors import Normalize
 from matplotlib.lines import Line2D
 from matplotlib.patches import Circle, FancyArrowPatch, Rectangle
@@ -57,33 +58,29 @@ def _draw_panel(axes: Axes, panel: Panel, names: Sequence[str]) -> None:
     n = len(names)
     axes.set(xlim=(-0.5, n - 0.5), ylim=(n - 0.5, -0.5), aspect="equal")
     axes.set_title(panel.title)
-    for i in range(n):
-        for j in range(n):
-            _draw_cell(axes, panel, i, j, n <= MOST_NUMBERS)
+    off_diagonal = [(i, j) for i in range(n) for j in range(n) if i != j]
+    places = [cell for cell in off_diagonal if np.isfinite(panel.values[cell])]
+    sure = np.ones((n, n)) if panel.confidence is None else panel.confidence
+    halves = [0.48 * float(np.sqrt(sure[cell])) for cell in places]
+    colours = [SIGNED((float(panel.values[cell]) + 1) / 2) for cell in places]
+    # Collections rather than a patch for each cell: of 40 attributes, a figure in one second instead of thirty.
+    squares = [[_square(i, j, 0.48) for i, j in off_diagonal], [_square(*at, half) for at, half in zip(places, halves)]]
+    axes.add_collection(PatchCollection(squares[0], facecolor="#f4f5f6", linewidth=0))
+    axes.add_collection(PatchCollection(squares[1], facecolor=colours, linewidth=0))
+    if n <= MOST_NUMBERS:
+        axes.set(xlabel="target", ylabel="source")
+        for (i, j), half, colour in zip(places, halves, colours):
+            on = readable_on(colour) if half > 0.3 else INK
+            axes.text(j, i, signed(panel.values[i, j]), ha="center", va="center", color=on, fontsize=7.5)
     axes.set_xticks(range(n), names, rotation=40 if max(map(len, names)) > 5 else 0, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(n), names)
     axes.tick_params(length=0, labelcolor=INK)
     for spine in axes.spines.values():
         spine.set_visible(False)
-    if n <= MOST_NUMBERS:
-        axes.set(xlabel="target", ylabel="source")
 
 
-def _draw_cell(axes: Axes, panel: Panel, i: int, j: int, with_number: bool) -> None:
-    value = panel.values[i, j]
-    if i == j:
-        return
-    axes.add_patch(Rectangle((j - 0.48, i - 0.48), 0.96, 0.96, facecolor="#f4f5f6", linewidth=0))
-    if np.isnan(value):
-        axes.text(j, i, "·", ha="center", va="center", color=SOFT)
-        return
-    confidence = 1.0 if panel.confidence is None else float(panel.confidence[i, j])
-    half = 0.48 * np.sqrt(confidence)
-    colour = SIGNED((value + 1) / 2)
-    axes.add_patch(Rectangle((j - half, i - half), 2 * half, 2 * half, facecolor=colour, linewidth=0))
-    if with_number:
-        on = readable_on(colour) if half > 0.3 else INK
-        axes.text(j, i, signed(value), ha="center", va="center", color=on, fontsize=7.5)
+def _square(row: int, column: int, half: float) -> Rectangle:
+    return Rectangle((column - half, row - half), 2 * half, 2 * half)
 
 
 def signed(value: float) -> str:

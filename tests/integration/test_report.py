@@ -1,0 +1,308 @@
+"""From a trained run's folder to its report: figures, numbers and a page that needs nothing else."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from gem_ray.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from gem_ray.config import DataConfig, GemConfig, ModelConfig, RunConfig, ScoringConfig, TrainConfig
+from gem_ray.config_json import config_to_json
+from gem_ray.data.faces import ATTRIBUTES, face, true_strength
+from gem_ray.data.shards import Manifest, ShardEntry, encode_shard, write_manifest
+from gem_ray.errors import DataError
+from gem_ray.evaluation.evaluate import correlations_with_scores, evaluate, read_rows
+from gem_ray.evaluation.report import write_report
+from gem_ray.graph.disgraph import DisGraph
+from gem_ray.messages import ScoreAnswer
+from gem_ray.models.gem import Gem
+from gem_ray.scoring.scores import ScoreTable, write_scores
+from gem_ray.storage import Storage
+from gem_ray.train.step import Inputs, build_parts, state_tensors, train_step
+
+NUM_IMAGES, HOLDOUT, SIDE, STEPS, SCORED = 240, 80, 32, 40, 64
+VOID_TAGS = {"meta", "img", "br", "link"}
+
+
+def make_config(folder: Path, **options: object) -> GemConfig:
+    return GemConfig(
+        run=RunConfig(name="small", uri=str(folder)),
+        data=DataConfig(uri=str(folder / "data"), batch_size=32, holdout=HOLDOUT),
+        train=TrainConfig(steps=STEPS),
+        **options,  # type: ignore[arg-type]
+    )
+
+
+def write_data(folder: Path, attributes: tuple[str, ...] | None = ATTRIBUTES, source: str = "faces") -> np.ndarray:
+    """Three shards of drawn faces; their attributes float64 [N, 6]."""
+    faces = [face(0, index, SIDE) for index in range(NUM_IMAGES)]
+    images, values = np.stack([image for image, _ in faces]), np.stack([value for _, value in faces])
+    data, entries = Storage(str(folder / "data"), GemConfig().storage), []
+    for number, part in enumerate(np.array_split(np.arange(NUM_IMAGES), [100, 170])):
+        content = encode_shard(images[part], part, values[part] if attributes else None, attributes or ())
+        name, digest = f"shard_{number}.parquet", hashlib.sha256(content).hexdigest()
+        data.write_bytes(name, content)
+        entries.append(ShardEntry(name=name, count=len(part), num_bytes=len(content), sha256=digest))
+    write_manifest(
+        data,
+        Manifest(
+            shape=(SIDE, SIDE, 3), shards=tuple(entries), source=source, attributes=attributes, seed=0, num_skipped=0,
+            settings={},
+        ),
+    )  # fmt: skip
+    return values
+
+
+def write_run(folder: Path, config: GemConfig, values: np.ndarray) -> Storage:
+    """A run of a few real steps, with a score table, a graph near the truth, and a history."""
+    run = Storage(str(folder / "small"), config.storage)
+    digits = np.round(values[:SCORED] * 5).astype(int)
+    answers = [
+        ScoreAnswer(probabilities=None if (i, j) == (3, 2) else tuple(np.eye(6)[digits[i, j]]), digit_mass=0.9)
+        for i in range(SCORED)
+        for j in range(6)
+    ]
+    order = np.random.default_rng(0).permutation(SCORED)
+    table = ScoreTable.empty(ATTRIBUTES).extended(order, [answers[6 * i + j] for i in order for j in range(6)])
+    error = np.full((6, 6), 0.05)
+    error[0, 1] = np.inf
+    shown = 0.5 * true_strength()
+    np.fill_diagonal(shown, np.nan)
+    graph = dataclasses.replace(
+        DisGraph.from_strength(ATTRIBUTES, true_strength() + 0.01 * (1 - np.eye(6)), error),
+        version=4, shown=shown, shown_standard_error=np.full((6, 6), 0.1), scores=write_scores(run, table, "nano"),
+        evidence=tuple(tuple("scan-1.json" if i != j else "" for j in range(6)) for i in range(6)),
+    )  # fmt: skip
+    parts = build_parts(config, SIDE, torch.device("cpu"))
+    strength, confidence = (torch.tensor(m, dtype=torch.float32) for m in (graph.strength, graph.confidence))
+    lines: list[dict[str, object]] = [{"event": "graph", "step": 10, "version": 4}]
+    images = (
+        torch.from_numpy(np.stack([face(0, index, SIDE)[0] for index in range(32)])).permute(0, 3, 1, 2).float() / 255
+    )
+    for step in range(STEPS):
+        noise = torch.randn(32, 32, generator=torch.Generator().manual_seed(step))
+        terms, _, _ = train_step(
+            parts, Inputs(images, noise, None, strength, confidence, None, None, step), config.objective
+        )
+        lines.append(
+            {
+                "step": step, **{name: float(value) for name, value in terms._asdict().items()}, "discriminator": None,
+                "time": float(step), "epoch": step / 5, "kl_nodes": [0.1] * 6, "kl_residual": 1, "images_per_s": 320,
+                "graph_version": 4, "graph_age_s": 1.0, "questions_asked": 384, "questions_missing": 1, "beta": 1.0,
+            }
+        )  # fmt: skip
+    model, optimizer = state_tensors(parts)
+    state = {"config": config_to_json(config), "image_size": SIDE}
+    checkpoint = Checkpoint(step=STEPS, model=model, optimizer=optimizer, graph_json=graph.to_json(), state=state)
+    save_checkpoint(run, checkpoint, keep=3)
+    run.write_bytes("metrics.jsonl", "".join(json.dumps(line) + "\n" for line in lines).encode())
+    run.write_bytes("config.json", config_to_json(config).encode())
+    return run
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Storage, Storage, GemConfig]:
+    """(run, data, configuration) of a run whose report has been written."""
+    folder = tmp_path_factory.mktemp("runs")
+    config = make_config(folder)
+    run = write_run(folder, config, write_data(folder))
+    data = Storage(config.data.uri, config.storage)
+    write_report(run, data, config)
+    return run, data, config
+
+
+class Page(HTMLParser):
+    """Tags that are open, addresses that are asked for, and the text of a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.addresses: list[str] = []
+        self.ids: list[str] = []
+        self.words = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in VOID_TAGS:
+            self.open.append(tag)
+        self.addresses += [value or "" for name, value in attrs if name in {"src", "href"}]
+        self.ids += [value or "" for name, value in attrs if name == "id"]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+        self.words += " "
+
+    def handle_data(self, data: str) -> None:
+        self.words += data
+
+
+def test_the_page_is_whole_and_asks_for_nothing_outside_itself(finished):
+    run, _, _ = finished
+    text = run.read_bytes("report.html").decode()
+    page = Page(text)
+    assert page.open == []
+    pictures = [address for address in page.addresses if not address.startswith("#")]
+    assert len(pictures) >= 10
+    assert all(address.startswith("data:image/png;base64,") for address in pictures)
+    assert {address[1:] for address in page.addresses if address.startswith("#")} <= set(page.ids)
+    assert not re.search(r"@import|url\(|<script|https?://(?!www\.w3\.org)", re.sub(r"data:image[^\"]*", "", text))
+
+
+def test_the_page_shows_what_the_run_was_and_which_mechanisms_were_on(finished):
+    words = " ".join(Page(finished[0].read_bytes("report.html").decode()).words.split())
+    for part in (
+        "GEM run small",
+        "Step 40 of 40",
+        "240 images of 32×32",
+        "scan-1.json",
+        "bald → male",
+        "weak supervision by the MLLM",
+        "Adversarial term off",
+        "Residual latents 26",
+        '"residual_dim": 26',
+        "384 questions",
+        "digits 0.900",
+    ):
+        assert part in words, part
+
+
+def test_every_figure_lies_beside_the_page(finished):
+    run, _, _ = finished
+    names = {name.removeprefix("figures/").removesuffix(".png") for name in run.list("figures")}
+    assert names == {
+        "reconstructions", "samples", "latents", "changes", "relations", "network", "agreement", "correlations",
+        "losses", "rescoring", "traversals_1", "traversals_2", "traversals_3",
+    }  # fmt: skip
+    assert all(run.read_bytes(f"figures/{name}.png").startswith(b"\x89PNG") for name in names)
+
+
+def test_the_summary_holds_the_numbers_that_can_be_computed_again(finished):
+    run, _, config = finished
+    summary = json.loads(run.read_bytes("summary.json"))
+    model = Gem(config.model, SIDE)
+    checkpoint = load_checkpoint(run)
+    model.load_state_dict({name[4:]: value for name, value in checkpoint.model.items()})
+    images = np.stack([face(0, index, SIDE)[0] for index in range(NUM_IMAGES - HOLDOUT, NUM_IMAGES)])
+    x = torch.from_numpy(images).permute(0, 3, 1, 2) / 255
+    strength = torch.tensor(DisGraph.from_json(checkpoint.graph_json).strength, dtype=torch.float32)
+    with torch.no_grad():
+        mu, logvar = model.encode(x)
+        reconstructed = model.images(model.decode(model.relate(mu, strength)))
+        kl = 0.5 * (mu**2 + logvar.exp() - logvar - 1).mean(dim=0)
+    assert summary["quality"]["mse"] == pytest.approx(float(((x - reconstructed) ** 2).mean()), rel=1e-4)
+    assert summary["quality"]["kl_per_latent"] == pytest.approx(kl.tolist(), rel=1e-3, abs=1e-6)
+    assert summary["nodes"][2]["kl_nats"] == pytest.approx(float(kl[2]), rel=1e-3, abs=1e-6)
+    # The graph was made as the truth plus .01.
+    assert summary["graph"]["agreement"]["mean_absolute_difference"] == pytest.approx(0.01)
+    assert summary["graph"]["agreement"]["sign_agreement"] == 1.0
+    assert summary["graph"]["agreement"]["direction_agreement"] == 1.0
+    assert summary["run"]["training_s"] == pytest.approx(STEPS * 32 / 320)
+    assert summary["graph"]["known"] == pytest.approx(29 / 30)
+    assert summary["scoring"] == {
+        "model": "nano", "asked": 384, "missing": 1, "images_scored": SCORED, "digit_mass": pytest.approx(0.9)
+    }  # fmt: skip
+
+
+def test_scored_images_are_found_by_their_record_numbers_in_any_order(finished):
+    run, data, config = finished
+    found = evaluate(run, data, config)
+    rows = np.array([239, 0, 105, 99, 100, 0])
+    expected = np.stack([face(0, int(index), SIDE)[0] for index in rows])
+    np.testing.assert_array_equal(read_rows(data, found.manifest, rows), expected)
+
+    class AttributeReader(Gem):
+        """An encoder that knows a face by its pixels and answers with its attributes."""
+
+        def encode(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            known = {face(0, index, SIDE)[0].tobytes(): face(0, index, SIDE)[1] for index in range(SCORED)}
+            pixels = (x * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
+            mu = torch.zeros(len(x), self.latent_dim)
+            mu[:, :6] = torch.tensor(np.stack([known[image.tobytes()] for image in pixels])).float()
+            return mu, mu
+
+    assert found.scores is not None
+    table = correlations_with_scores(AttributeReader(config.model, SIDE), data, found.manifest, found.scores)
+    assert (np.diag(table)[~np.isnan(np.diag(table))] > 0.9).all()
+
+
+def test_a_photographic_run_without_truth_or_mllm_gets_a_report_too(tmp_path):
+    config = make_config(tmp_path, scoring=ScoringConfig(scorer="none"), model=ModelConfig(residual_dim=26))
+    values = write_data(tmp_path, attributes=None, source="photos.zip")
+    run = write_run(tmp_path, config, values)
+    checkpoint = load_checkpoint(run)
+    assert checkpoint is not None
+    run.delete("metrics.jsonl")
+    save_checkpoint(run, replace(checkpoint, graph_json=DisGraph.empty(ATTRIBUTES).to_json()), keep=3)
+    summary = write_report(run, Storage(config.data.uri, config.storage), config)
+    assert summary.scoring is None
+    assert summary.graph.agreement is None
+    assert all(node.true_correlation is None for node in summary.nodes)
+    page = Page(run.read_bytes("report.html").decode())
+    assert page.open == []
+    assert "No MLLM was asked" in page.words
+    assert not {"figures/agreement.png", "figures/network.png", "figures/losses.png"} & set(run.list("figures"))
+
+
+def test_names_from_outside_cannot_put_anything_into_the_page(tmp_path):
+    hostile = "<script>alert(1)</script>"
+    config = make_config(tmp_path, model=ModelConfig(attributes=[hostile, *ATTRIBUTES[1:]]))
+    values = write_data(tmp_path, attributes=None, source=f"{hostile}.zip")
+    run = write_run(tmp_path, replace(config, model=ModelConfig()), values)
+    checkpoint = load_checkpoint(run)
+    assert checkpoint is not None
+    graph = replace(DisGraph.from_json(checkpoint.graph_json), attributes=(hostile, *ATTRIBUTES[1:]), scores=None)
+    state = checkpoint.state | {"config": config_to_json(config)}
+    save_checkpoint(run, replace(checkpoint, graph_json=graph.to_json(), state=state), keep=3)
+    write_report(run, Storage(config.data.uri, config.storage), config)
+    text = run.read_bytes("report.html").decode()
+    assert "<script" not in text
+    assert hostile in Page(text).words
+
+
+def test_a_run_that_was_never_trained_is_told_to_be(finished, tmp_path):
+    _, data, config = finished
+    with pytest.raises(DataError, match=r"no complete checkpoint.*jobs\.train"):
+        write_report(Storage(str(tmp_path), config.storage), data, config)
+
+
+def test_data_of_another_size_are_refused_by_both_sizes(finished, tmp_path):
+    run, data, config = finished
+    other = Storage(str(tmp_path), config.storage)
+    for name in data.list():
+        other.write_bytes(name, data.read_bytes(name))
+    manifest = json.loads(data.read_bytes("manifest.json"))
+    shard = encode_shard(np.zeros((100, 64, 64, 3), np.uint8), np.arange(100), None, ())
+    entry = {"name": "s", "count": 100, "num_bytes": len(shard), "sha256": hashlib.sha256(shard).hexdigest()}
+    manifest |= {"shape": [64, 64, 3], "shards": [entry], "count": 100, "attributes": None}
+    other.write_bytes("s", shard)
+    other.write_bytes("manifest.json", json.dumps(manifest).encode())
+    with pytest.raises(DataError, match=r"side 64.*trained on 32"):
+        write_report(run, other, config)
+
+
+def test_the_job_rewrites_a_report_by_the_name_of_the_run(finished):
+    run, _, config = finished
+    run.delete("report.html")
+    command = [sys.executable, "-m", "jobs.report", "run.name=small", f"run.uri={config.run.uri}"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "sign agreement 100" in done.stdout
+    assert run.exists("report.html")
+
+
+def test_the_job_names_a_run_that_does_not_exist(tmp_path):
+    command = [sys.executable, "-m", "jobs.report", "run.name=absent", f"run.uri={tmp_path}"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 2
+    assert re.search(r"no run at .*absent; set run\.uri and run\.name", done.stderr)
