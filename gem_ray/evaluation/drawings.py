@@ -11,9 +11,9 @@ from gem_ray.evaluation.evaluate import Evaluation
 from gem_ray.evaluation.graph_figures import (
     Panel,
     agreement_figure,
-    correlation_figure,
     heatmaps_figure,
     network_figure,
+    readings_figure,
 )
 from gem_ray.evaluation.image_figures import (
     change_figure,
@@ -50,15 +50,12 @@ def draw_figures(found: Evaluation) -> dict[str, bytes]:
     if found.truth is not None and np.isfinite(graph.standard_error).any():
         figures["agreement"] = agreement_figure(graph.strength, graph.standard_error, found.truth, attributes)
     tables = [
-        (title, table)
-        for title, table in (
-            ("with the true attributes", found.true_correlations),
-            ("with the MLLM's scores", found.score_correlations),
-        )
-        if table is not None
+        (title, readings.order)
+        for title, readings in (("The true attribute", found.of_truth), ("The MLLM's digit", found.of_scores))
+        if readings is not None
     ]
     if tables:
-        figures["correlations"] = correlation_figure(tables, attributes)
+        figures["readings"] = readings_figure(tables, attributes)
     if found.history.measurements:
         figures["losses"] = losses_figure(found.history, attributes)
         if found.config.scoring.scorer != "none":

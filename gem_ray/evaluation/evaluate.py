@@ -24,11 +24,12 @@ from gem_ray.evaluation.reconstruction import (
     BATCH,
     Codes,
     ImageQuality,
+    Readings,
     decode_all,
     decoder_sensitivity,
     encode_all,
     image_quality,
-    rank_correlations,
+    read_attributes,
 )
 from gem_ray.evaluation.traversals import Changes, Traversals, node_changes, span, traverse_nodes
 from gem_ray.graph.disgraph import DisGraph
@@ -52,7 +53,7 @@ class Evaluation:
 
     Args:
         truth: [K, K] true Somers' D by the names of the nodes, NaN for nodes the data have no attribute for
-        true_correlations, score_correlations: Spearman [K, J] of nodes with true attributes and with MLLM scores
+        of_truth, of_scores: what nodes tell of the true attributes, and of the digits that the MLLM gave
     """
 
     config: GemConfig
@@ -72,9 +73,9 @@ class Evaluation:
     changes: Changes
     samples: Tensor  # [N, 3, H, W]
     truth: NDArray[np.float64] | None
-    true_correlations: NDArray[np.float64] | None
+    of_truth: Readings | None
     scores: ScoreTable | None
-    score_correlations: NDArray[np.float64] | None
+    of_scores: Readings | None
 
 
 def evaluate(run: Storage, data: Storage, config: GemConfig) -> Evaluation:
@@ -124,9 +125,9 @@ def evaluate(run: Storage, data: Storage, config: GemConfig) -> Evaluation:
         changes=node_changes(model, strength, codes.mu, codes.z_rel, SENSITIVITY_CODES),
         samples=samples,
         truth=true_relations(data, manifest, graph.attributes),
-        true_correlations=correlations_with_truth(model, codes, held_out, manifest, graph.attributes),
+        of_truth=readings_of_truth(model, codes, held_out, manifest, graph.attributes),
         scores=scores,
-        score_correlations=None if scores is None else correlations_with_scores(model, data, manifest, scores),
+        of_scores=None if scores is None else readings_of_scores(model, data, manifest, scores),
     )
 
 
@@ -161,25 +162,28 @@ def node_values(model: Gem, mu_BL: Tensor) -> NDArray[np.float64]:
     return model.node_codes(mu_BL)[..., 0].double().numpy()
 
 
-def correlations_with_truth(
+def readings_of_truth(
     model: Gem, codes: Codes, held_out: Records, manifest: Manifest, names: tuple[str, ...]
-) -> NDArray[np.float64] | None:
-    """Spearman [K, K] of nodes with the true attributes they are named after; NaN columns where one is not known."""
+) -> Readings | None:
+    """What nodes tell of the true attributes they are named after; NaN columns where one is not known."""
     known = manifest.attributes or ()
     if held_out.attributes is None or not set(names) & set(known):
         return None
     unknown = np.full(len(held_out.attributes), np.nan)
     values = np.stack([held_out.attributes[:, known.index(n)] if n in known else unknown for n in names], axis=1)
-    return rank_correlations(node_values(model, codes.mu), values)
+    return read_attributes(node_values(model, codes.mu), values)
 
 
 @torch.no_grad()
-def correlations_with_scores(model: Gem, data: Storage, manifest: Manifest, scores: ScoreTable) -> NDArray[np.float64]:
-    """Spearman [K, K] of nodes with the MLLM's scores, on the scored images (which training has seen)."""
+def readings_of_scores(model: Gem, data: Storage, manifest: Manifest, scores: ScoreTable) -> Readings:
+    """What nodes tell of the MLLM's digits, on the scored images (which training has seen).
+
+    Digits rather than their expectations: among images without an attribute the expectation is noise, with an order.
+    """
     chosen = np.sort(np.argsort(scores.index, kind="stable")[:MOST_SCORED])
     images = read_rows(data, manifest, scores.index[chosen])
     mu = torch.cat([model.encode(batch)[0] for batch in to_tensor(images).split(BATCH)])
-    return rank_correlations(node_values(model, mu), scores.expectations[chosen])
+    return read_attributes(node_values(model, mu), np.rint(scores.expectations[chosen]))
 
 
 def read_rows(data: Storage, manifest: Manifest, index: NDArray[np.int64]) -> NDArray[np.uint8]:

@@ -180,8 +180,8 @@ def agreement_figure(strength: Matrix, standard_error: Matrix, truth: Matrix, at
         return png(drawn)
 
 
-def correlation_figure(tables: Sequence[tuple[str, Matrix]], attributes: Sequence[str]) -> bytes:
-    """Rank correlations [node, attribute] of what nodes hold with known attributes or the MLLM's scores."""
+def readings_figure(tables: Sequence[tuple[str, Matrix]], attributes: Sequence[str]) -> bytes:
+    """What each node tells of each attribute: Somers' D [node, attribute] of the node given the attribute."""
     n = len(attributes)
     side = float(np.clip(0.45 * n, 2.4, 7.0))
     names = [short(name, 12) for name in attributes]
@@ -204,6 +204,6 @@ def correlation_figure(tables: Sequence[tuple[str, Matrix]], attributes: Sequenc
                     axes.text(j, i, signed(value), ha="center", va="center", color=colour, fontsize=7.5, weight=weight)
         scale = ScalarMappable(Normalize(-1, 1), SIGNED)
         bar = drawn.colorbar(scale, ax=grid, shrink=0.75, aspect=20, pad=0.02)
-        bar.set_label("rank correlation")
+        bar.set_label("Somers' D of the node given the attribute")
         bar.outline.set_visible(False)
         return png(drawn)

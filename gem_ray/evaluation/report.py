@@ -33,6 +33,7 @@ from gem_ray.evaluation.summary import (
     format_summary,
     share,
 )
+from gem_ray.scoring.model_files import unfit_for
 from gem_ray.storage import Storage
 
 __all__ = ["Summary", "format_summary", "write_report"]
@@ -133,21 +134,21 @@ def summarize(found: Evaluation, run: Storage) -> Summary:
         nodes=_node_facts(found, active),
         graph=_graph_facts(found),
         scoring=_scoring_facts(found, found.history),
-        mechanisms=mechanisms(found.config),
+        mechanisms=mechanisms(found.config) | cautions(found),
     )
 
 
 def _run_facts(found: Evaluation, run: Storage) -> RunFacts:
     config, history = found.config, found.history
-    rates = history.column("images_per_s")
+    training_s = history.training_s(config.data.batch_size)
     return RunFacts(
         name=config.run.name,
         uri=run.uri,
         step=found.checkpoint.step,
         steps=config.train.steps,
         epochs=history.last("epoch"),
-        training_s=history.training_s(config.data.batch_size),
-        images_per_s=float(np.nanmedian(rates)) if np.isfinite(rates).any() else float("nan"),
+        training_s=training_s,
+        images_per_s=found.checkpoint.step * config.data.batch_size / training_s if training_s else float("nan"),
         num_workers=config.train.num_workers,
         parameters=found.num_parameters,
         data_uri=config.data.uri,
@@ -173,8 +174,9 @@ def _device(config: GemConfig) -> str:
 
 def _node_facts(found: Evaluation, active: np.ndarray) -> tuple[NodeFacts, ...]:
     names, dim = found.graph.attributes, found.config.model.node_dim
-    table = found.score_correlations if found.true_correlations is None else found.true_correlations
-    match = None if table is None else best_match(table)
+    truth, scores = found.of_truth, found.of_scores
+    by = scores or truth
+    match = None if by is None else best_match(by.spearman)
     return tuple(
         NodeFacts(
             name=name,
@@ -182,8 +184,10 @@ def _node_facts(found: Evaluation, active: np.ndarray) -> tuple[NodeFacts, ...]:
             active=bool(active[k * dim : (k + 1) * dim].any()),
             change_alone=float(found.changes.alone[k].mean()),
             change_through_graph=float(found.changes.through[k].mean()),
-            match_strength=None if found.score_correlations is None else _known(abs(found.score_correlations[k, k])),
-            true_correlation=None if found.true_correlations is None else _known(found.true_correlations[k, k]),
+            match_strength=None if scores is None else _known(abs(scores.spearman[k, k])),
+            order_of_scores=None if scores is None else _known(scores.order[k, k]),
+            true_correlation=None if truth is None else _known(truth.spearman[k, k]),
+            order_of_truth=None if truth is None else _known(truth.order[k, k]),
             best_match=None if match is None else names[match[k]],
         )
         for k, name in enumerate(names)
@@ -237,6 +241,13 @@ def _scoring_facts(found: Evaluation, history: History) -> ScoringFacts | None:
 
 def _known(value: Any) -> float | None:
     return float(value) if np.isfinite(value) else None
+
+
+def cautions(found: Evaluation) -> dict[str, str]:
+    """What a reader must know before believing anything: an MLLM that was never meant for these data."""
+    scoring = found.config.scoring
+    unfit = unfit_for(scoring.model, found.manifest.source) if scoring.scorer != "none" else None
+    return {"Caution": unfit} if unfit else {}
 
 
 def mechanisms(config: GemConfig) -> dict[str, str]:

@@ -65,8 +65,10 @@ class NodeFacts:
         active: whether the mean of any of its dimensions varies over images
         change_alone: mean absolute change of a pixel over its span, in [0, 1], moving z_rel of this node alone
         change_through_graph: the same moving z and letting related attributes follow
-        match_strength: |Spearman| with the MLLM's score of its attribute; None where there are no scores
-        true_correlation: Spearman with the true attribute on the held-out images; None where it is not known
+        match_strength, order_of_scores: |Spearman| with the MLLM's digits of its attribute, and Somers' D of the node
+            given them; None where there are no scores
+        true_correlation, order_of_truth: the same with the true attribute on the held-out images; None where it is not
+            known
         best_match: the attribute it would be named after by the Hungarian match, None without scores and truth
     """
 
@@ -76,7 +78,9 @@ class NodeFacts:
     change_alone: float
     change_through_graph: float
     match_strength: float | None
+    order_of_scores: float | None
     true_correlation: float | None
+    order_of_truth: float | None
     best_match: str | None
 
 
@@ -177,7 +181,7 @@ def format_summary(summary: Summary) -> str:
             f"{quality.active_units} of {quality.latent_dim} latents active, {active} of {len(summary.nodes)} nodes; "
             f"KL {quality.kl_nats:.1f} nats",
         ),
-        ("nodes", "  ".join(f"{node.name} {_node_number(node)}" for node in summary.nodes)),
+        ("nodes' order", "  ".join(f"{node.name} {_node_number(node)}" for node in summary.nodes)),
         ("DisGraph", f"version {graph.version}, {share(graph.known)} of the edges known"),
     ]
     if graph.agreement is not None:
@@ -190,13 +194,15 @@ def format_summary(summary: Summary) -> str:
         mass = "" if scoring.digit_mass is None else f", digit mass {scoring.digit_mass:.3f}"
         missing = share(scoring.missing / scoring.asked) if scoring.asked else "none"
         lines += [("MLLM", f"{scoring.model}: {scoring.asked:,} questions, {missing} missing{mass}")]
+    if "Caution" in summary.mechanisms:
+        lines += [("caution", summary.mechanisms["Caution"])]
     lines += [("report", f"{run.uri}/report.html")]
     width = max(len(name) for name, _ in lines)
     return "\n".join(f"{name:<{width}}  {text}" for name, text in lines)
 
 
 def _node_number(node: NodeFacts) -> str:
-    number = node.true_correlation if node.true_correlation is not None else node.match_strength
+    number = node.order_of_truth if node.order_of_truth is not None else node.order_of_scores
     return "?" if number is None else f"{number:.2f}"
 
 

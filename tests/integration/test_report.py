@@ -22,8 +22,8 @@ from gem_ray.config_json import config_to_json
 from gem_ray.data.faces import ATTRIBUTES, face, true_strength
 from gem_ray.data.shards import Manifest, ShardEntry, encode_shard, write_manifest
 from gem_ray.errors import DataError
-from gem_ray.evaluation.evaluate import correlations_with_scores, evaluate, read_rows
-from gem_ray.evaluation.report import write_report
+from gem_ray.evaluation.evaluate import evaluate, read_rows, readings_of_scores
+from gem_ray.evaluation.report import format_summary, write_report
 from gem_ray.graph.disgraph import DisGraph
 from gem_ray.messages import ScoreAnswer
 from gem_ray.models.gem import Gem
@@ -181,7 +181,7 @@ def test_every_figure_lies_beside_the_page(finished):
     run, _, _ = finished
     names = {name.removeprefix("figures/").removesuffix(".png") for name in run.list("figures")}
     assert names == {
-        "reconstructions", "samples", "latents", "changes", "relations", "network", "agreement", "correlations",
+        "reconstructions", "samples", "latents", "changes", "relations", "network", "agreement", "readings",
         "losses", "rescoring", "traversals_1", "traversals_2", "traversals_3",
     }  # fmt: skip
     assert all(run.read_bytes(f"figures/{name}.png").startswith(b"\x89PNG") for name in names)
@@ -232,8 +232,9 @@ def test_scored_images_are_found_by_their_record_numbers_in_any_order(finished):
             return mu, mu
 
     assert found.scores is not None
-    table = correlations_with_scores(AttributeReader(config.model, SIDE), data, found.manifest, found.scores)
-    assert (np.diag(table)[~np.isnan(np.diag(table))] > 0.9).all()
+    order = readings_of_scores(AttributeReader(config.model, SIDE), data, found.manifest, found.scores).order
+    assert (np.diag(order)[~np.isnan(np.diag(order))] > 0.95).all()
+    assert np.isfinite(np.diag(order)).sum() >= 5
 
 
 def test_a_photographic_run_without_truth_or_mllm_gets_a_report_too(tmp_path):
@@ -247,11 +248,20 @@ def test_a_photographic_run_without_truth_or_mllm_gets_a_report_too(tmp_path):
     summary = write_report(run, Storage(config.data.uri, config.storage), config)
     assert summary.scoring is None
     assert summary.graph.agreement is None
-    assert all(node.true_correlation is None for node in summary.nodes)
+    assert all(node.true_correlation is node.order_of_truth is None for node in summary.nodes)
     page = Page(run.read_bytes("report.html").decode())
     assert page.open == []
     assert "No MLLM was asked" in page.words
     assert not {"figures/agreement.png", "figures/network.png", "figures/losses.png"} & set(run.list("figures"))
+
+
+def test_a_report_on_photographs_scored_by_the_nano_model_warns_first(tmp_path):
+    config = make_config(tmp_path, model=ModelConfig(residual_dim=26))
+    run = write_run(tmp_path, config, write_data(tmp_path, attributes=None, source="photos.zip"))
+    summary = write_report(run, Storage(config.data.uri, config.storage), config)
+    assert "trained on drawn faces only" in format_summary(summary)
+    words = Page(run.read_bytes("report.html").decode()).words
+    assert words.index("trained on drawn faces only") < words.index("Reconstructions")
 
 
 def test_names_from_outside_cannot_put_anything_into_the_page(tmp_path):
