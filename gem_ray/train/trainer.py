@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
 
 import pyarrow.fs
 import ray.train
@@ -42,6 +44,7 @@ def train(config: GemConfig, start_graph: DisGraph | None = None) -> Summary:
         KeyboardInterrupt: Ctrl-C, after everything that was started has ended
     """
     validate_attributes(config.model.attributes)
+    config = with_absolute_paths(config)
     run, data = run_storage(config), Storage(config.data.uri, config.storage)
     with run_lock(run):
         check_same_run(config, run)
@@ -56,6 +59,19 @@ def train(config: GemConfig, start_graph: DisGraph | None = None) -> Summary:
         summary = write_report(run, data, config)
     say(format_summary(summary))
     return summary
+
+
+def with_absolute_paths(config: GemConfig) -> GemConfig:
+    """Local folders as every process sees them: a Ray worker may run in another working directory."""
+
+    def absolute(uri: str) -> str:
+        return uri if "://" in uri else str(Path(uri).absolute())
+
+    return replace(
+        config,
+        run=replace(config.run, uri=absolute(config.run.uri)),
+        data=replace(config.data, uri=absolute(config.data.uri)),
+    )
 
 
 def run_storage(config: GemConfig) -> Storage:

@@ -16,15 +16,14 @@ from gem_ray.storage import Storage
 from gem_ray.train.run_log import read_metrics
 
 pytestmark = [pytest.mark.ray, pytest.mark.vllm, pytest.mark.timeout(600)]
-ROOT = Path(__file__).parents[2]
 STEPS = 300
 
 
 def job(folder, mark, log):
     """Start the job; everything it starts inherits the mark in its environment."""
     overrides = [
-        f"run.uri={folder}/runs",
-        f"data.uri={folder}/faces",
+        "run.uri=runs",
+        "data.uri=faces",
         "prepare.num_images=1500",
         "prepare.image_size=32",
         "data.batch_size=32",
@@ -37,7 +36,7 @@ def job(folder, mark, log):
     ]
     command = [sys.executable, "-m", "jobs.train", *overrides]
     environment = os.environ | {"GEM_RAY_TEST_MARK": mark, "PYTHONUNBUFFERED": "1"}
-    return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT)
+    return subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT)
 
 
 def marked_processes(mark):

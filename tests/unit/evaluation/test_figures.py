@@ -12,9 +12,9 @@ from gem_ray.evaluation.curve_figures import latents_figure, losses_figure, resc
 from gem_ray.evaluation.graph_figures import (
     Panel,
     agreement_figure,
-    correlation_figure,
     heatmaps_figure,
     network_figure,
+    readings_figure,
     signed,
 )
 from gem_ray.evaluation.history import History
@@ -146,14 +146,14 @@ def test_the_network_is_coloured_by_sign_and_leaves_weak_relations_out():
     assert amount(weak, NEGATIVE) == pytest.approx(amount(drawn, NEGATIVE), rel=0.01)
 
 
-def test_agreement_and_correlations_are_drawn_where_some_are_not_known():
+def test_agreement_and_readings_are_drawn_where_some_are_not_known():
     rng = np.random.default_rng(0)
     truth, strength = rng.uniform(-1, 1, (2, 4, 4))
     truth[0] = np.nan
     error = np.full((4, 4), 0.1)
     error[1, 2] = np.inf
     assert picture(agreement_figure(strength, error, truth, NAMES)).size > 0
-    assert picture(correlation_figure([("with the truth", truth), ("with scores", strength)], NAMES)).size > 0
+    assert picture(readings_figure([("with the truth", truth), ("with scores", strength)], NAMES)).size > 0
 
 
 def test_curves_are_drawn_from_whole_short_and_empty_histories():

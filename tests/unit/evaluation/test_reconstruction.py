@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.ndimage import gaussian_filter
-from scipy.stats import spearmanr
+from scipy.stats import somersd, spearmanr
 
 from gem_ray.config import ModelConfig
 from gem_ray.evaluation.reconstruction import (
@@ -19,6 +19,7 @@ from gem_ray.evaluation.reconstruction import (
     encode_all,
     image_quality,
     rank_correlations,
+    read_attributes,
 )
 from gem_ray.models.gem import Gem
 
@@ -128,6 +129,27 @@ def test_a_constant_or_unanswered_attribute_has_no_correlation():
     values = np.stack([np.ones(10), np.full(10, np.nan), np.arange(10.0)], axis=1)
     assert np.isnan(rank_correlations(codes, values)).tolist() == [[True, True, False]]
     assert np.isnan(rank_correlations(np.ones((10, 1)), values)).all()
+
+
+def test_a_perfect_reading_of_a_rare_attribute_has_the_order_right_though_its_correlation_is_low():
+    attribute = np.zeros(1000)
+    attribute[:20] = 1
+    node = np.concatenate([np.linspace(2, 3, 20), np.linspace(-1, 1, 980)])
+    values = np.stack([attribute, np.full(1000, 0.5)], axis=1)
+    readings = read_attributes(node[:, None], values)
+    assert readings.order[0, 0] == 1.0
+    assert readings.spearman[0, 0] == pytest.approx(math.sqrt(3 * 0.02 * 0.98), rel=1e-3)
+    assert np.isnan([readings.order[0, 1], readings.spearman[0, 1]]).all()
+
+
+def test_the_order_of_a_node_is_scipys_somers_d_given_the_attribute():
+    rng = np.random.default_rng(0)
+    values = rng.integers(0, 4, (60, 1)).astype(float)
+    codes = values + rng.normal(size=(60, 1))
+    values[::7] = np.nan
+    known = ~np.isnan(values[:, 0])
+    expected = somersd(values[known, 0], codes[known, 0]).statistic
+    assert read_attributes(codes, values).order[0, 0] == pytest.approx(expected)
 
 
 def test_each_attribute_is_given_to_one_node_so_that_the_whole_fits_best():

@@ -29,7 +29,7 @@ def make_summary() -> Summary:
     )
     node = NodeFacts(
         name="male", kl_nats=1.5, active=True, change_alone=0.1, change_through_graph=0.2, match_strength=0.8,
-        true_correlation=0.9, best_match="male",
+        order_of_scores=0.85, true_correlation=0.7, order_of_truth=0.9, best_match="male",
     )  # fmt: skip
     edge = RelationFacts(
         source="male", target="beard", strength=0.39, standard_error=None, confidence=0.9, refined=0.4, shown=None,
@@ -45,7 +45,7 @@ def make_summary() -> Summary:
             mse=0.005, psnr_db=23.456, ssim=0.81, explained=0.9, latent_dim=32, active_units=12, kl_nats=20.0,
             kl_per_latent=(1.5, 0.0), change_per_latent=(0.1, 0.0),
         ),
-        nodes=(node, replace(node, name="beard", active=False, true_correlation=None, match_strength=None)),
+        nodes=(node, replace(node, name="beard", active=False, order_of_truth=None, order_of_scores=None)),
         graph=GraphFacts(
             version=3, digest="ab", known=0.5, agreement=found, refined_agreement=None, fidelity_gap=0.123,
             relations=(edge,),

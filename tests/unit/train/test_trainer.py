@@ -5,7 +5,7 @@ import pytest
 from gem_ray.config import DataConfig, GemConfig, RunConfig, StorageConfig, TrainConfig
 from gem_ray.errors import ConfigError, DataError
 from gem_ray.storage import Storage
-from gem_ray.train.trainer import check_same_run, ensure_data, run_storage
+from gem_ray.train.trainer import check_same_run, ensure_data, run_storage, with_absolute_paths
 
 
 def make_config(tmp_path, **train):
@@ -28,3 +28,11 @@ def test_missing_data_names_the_command_that_makes_it(tmp_path):
     config.data = DataConfig(uri=str(tmp_path / "nowhere"))
     with pytest.raises(DataError, match=r"jobs\.prepare"):
         ensure_data(config, Storage(config.data.uri, StorageConfig()))
+
+
+def test_local_folders_are_made_absolute_and_other_uris_are_left_alone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = GemConfig(run=RunConfig(uri="runs"), data=DataConfig(uri="s3://bucket/faces"))
+    assert with_absolute_paths(config).run.uri == str(tmp_path / "runs")
+    assert with_absolute_paths(config).data.uri == "s3://bucket/faces"
+    assert config.run.uri == "runs"
