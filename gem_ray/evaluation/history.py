@@ -55,8 +55,8 @@ def _number(value: object) -> float:
     return float(value) if isinstance(value, int | float) else float("nan")
 
 
-def read_history(run: Storage) -> History:
-    """The whole history of a run; empty where nothing has been written yet.
+def read_metrics(run: Storage) -> list[dict[str, Any]]:
+    """Every line of a run's ``metrics.jsonl``; empty where there is none, a torn last line is left out.
 
     Raises:
         DataError: a line other than the last is not a JSON object
@@ -64,7 +64,7 @@ def read_history(run: Storage) -> History:
     try:
         lines = run.read_bytes(METRICS).decode(errors="replace").splitlines()
     except FileNotFoundError:
-        lines = []
+        return []
     parsed: list[dict[str, Any]] = []
     for number, line in enumerate(lines, 1):
         try:
@@ -76,6 +76,16 @@ def read_history(run: Storage) -> History:
         if not isinstance(value, dict):
             raise DataError(f"line {number} of {run.uri}/{METRICS} is not a JSON object; remove the line")
         parsed.append(value)
+    return parsed
+
+
+def read_history(run: Storage) -> History:
+    """The whole history of a run; empty where nothing has been written yet.
+
+    Raises:
+        DataError: see ``read_metrics``
+    """
+    parsed = read_metrics(run)
     # A resumed run repeats steps it had not published; the later line is the one that counts.
     newest = {line["step"]: line for line in parsed if "event" not in line and "step" in line}
     measurements = tuple(newest[step] for step in sorted(newest))

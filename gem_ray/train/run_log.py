@@ -13,9 +13,9 @@ from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 
+from gem_ray.evaluation.history import METRICS, read_metrics
 from gem_ray.storage import Storage
 
-METRICS = "metrics.jsonl"
 TENSORBOARD = "tensorboard"
 
 
@@ -64,13 +64,3 @@ class RunLog:
         self.publish()
         self._file.close()
         self._tensorboard.close()
-
-
-def read_metrics(run: Storage) -> list[dict[str, Any]]:
-    """All whole lines of a run's ``metrics.jsonl``; empty where there is none. A torn last line is left out."""
-    try:
-        text = run.read_bytes(METRICS).decode()
-    except FileNotFoundError:
-        return []
-    lines = text.split("\n")
-    return [json.loads(line) for line in lines[:-1] if line.strip()]

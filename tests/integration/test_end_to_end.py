@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from gem_ray.config import StorageConfig
+from gem_ray.evaluation.history import read_metrics
 from gem_ray.storage import Storage
-from gem_ray.train.run_log import read_metrics
 
 pytestmark = [pytest.mark.ray, pytest.mark.vllm, pytest.mark.timeout(600)]
 STEPS = 300

@@ -19,8 +19,8 @@ from gem_ray.config import (
     TrainConfig,
 )
 from gem_ray.data.prepare import prepare
+from gem_ray.evaluation.history import read_metrics
 from gem_ray.storage import Storage
-from gem_ray.train.run_log import read_metrics
 from gem_ray.train.trainer import run_storage, train
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("s3_credentials", "ray_4_cpus")]

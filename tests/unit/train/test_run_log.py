@@ -1,8 +1,9 @@
 """The run's log: appended, cut back on resume, torn lines passed over."""
 
 from gem_ray.config import StorageConfig
+from gem_ray.evaluation.history import METRICS, read_metrics
 from gem_ray.storage import Storage
-from gem_ray.train.run_log import METRICS, RunLog, read_metrics
+from gem_ray.train.run_log import RunLog
 
 
 def test_lines_of_steps_that_are_done_again_are_cut_off_on_resume(tmp_path):
