@@ -108,17 +108,23 @@ class RelationPoller:
 
     def _run(self) -> None:
         while not self._stop.wait(self._poll_every_s):
-            try:
-                newer = self._fetch(self._version)
-                self.rescorer = self._status() or self.rescorer
-            except GemRayError as error:
-                # An absent store or scorer is a state to show (silence_s), not a reason to stop training.
-                self.last_error = str(error)
-                continue
-            self._last_answer = time.monotonic()
-            if newer is not None:
-                with self._lock:
-                    self._waiting, self._version = newer, newer.graph.version
+            # An absent store or scorer is a state to show (silence_s), not a reason to stop training; and a rescorer
+            # that has ended must not keep the store's news away.
+            for look in (self._look_at_store, self._look_at_rescorer):
+                try:
+                    look()
+                except GemRayError as error:
+                    self.last_error = str(error)
+
+    def _look_at_store(self) -> None:
+        newer = self._fetch(self._version)
+        self._last_answer = time.monotonic()
+        if newer is not None:
+            with self._lock:
+                self._waiting, self._version = newer, newer.graph.version
+
+    def _look_at_rescorer(self) -> None:
+        self.rescorer = self._status() or self.rescorer
 
 
 class RelationFeed:

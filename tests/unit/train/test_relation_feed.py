@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from gem_ray.errors import GraphError
+from gem_ray.errors import GraphError, ScorerError
 from gem_ray.graph.disgraph import DisGraph
 from gem_ray.train.relation_feed import RelationFeed, RelationPoller, Relations, standardize, without_scores
 
@@ -81,6 +81,19 @@ def test_an_absent_store_is_seen_as_silence_and_found_again():
         assert poller.silence_s > silence
         absent.clear()
         wait_until(lambda: poller.take() is not None)
+        assert poller.silence_s < 0.5
+    finally:
+        poller.close()
+
+
+def test_a_rescorer_that_has_ended_does_not_keep_newer_relations_away():
+    def ended():
+        raise ScorerError("the rescorer has ended")
+
+    poller = RelationPoller(lambda newer_than: make_relations(), ended, version=0, poll_every_s=0.01)
+    try:
+        wait_until(lambda: poller.take() is not None)
+        wait_until(lambda: "ended" in poller.last_error)
         assert poller.silence_s < 0.5
     finally:
         poller.close()
