@@ -250,8 +250,20 @@ class ScoringConfig:
     """``vllm`` (Serve), or ``none``: train on the graph the run starts with."""
     model: str = "nano"
     """``nano`` (shipped), a folder, or a hub id of a vision-language model that vLLM supports."""
-    num_replicas: int = 1
-    """Serve replicas, each with an engine of its own."""
+    min_replicas: int = 1
+    """Serve replicas that are always there, each with an engine of its own; 0 lets the model go when nobody asks."""
+    max_replicas: int = 1
+    """Replicas that autoscaling may add up to, by the number of requests under way."""
+    target_ongoing_requests: float = 4.0
+    """Requests under way for one replica at which autoscaling adds no further one."""
+    upscale_delay_s: float = 10.0
+    """Seconds of load before a replica is added."""
+    downscale_delay_s: float = 120.0
+    """Seconds without load before a replica is removed; loading a model costs more than keeping it a while."""
+    tensor_parallel: int = 1
+    """GPUs over which one model is split."""
+    max_model_len: int = 0
+    """Longest prompt in tokens that memory is kept for; 0 takes what fits."""
     num_cpus: float = 1.0
     """Logical CPUs of one replica."""
     num_gpus: float = 0.0
@@ -268,10 +280,31 @@ class ScoringConfig:
     """Questions of one request."""
     initial_images: int = 512
     """Images of the first scan (the paper: 1,500)."""
+    estimator: str = "expected_table"
+    """How scores become relations: ``expected_table``, or Somers' D of the ``most_likely`` digit (the paper's), of the
+    ``rounded`` expectation or of the ``expectation`` itself."""
+    wordings: int = 1
+    """Paraphrases of each question whose answers are averaged; the nano model knows one."""
+    calibrate: bool = False
+    """Divide answers by those about a grey image, and average over it (contextual calibration, Zhao et al. 2021)."""
+    judgements: bool = False
+    """Ask about directed pairs themselves too, as further evidence; for capable models only."""
+    policy: str = "value"
+    """What later rounds ask about: ``value`` (what matters most), ``round_robin``, ``uniform`` or ``everything``."""
+    questions_per_minute: int = 0
+    """Questions that later rounds may ask a minute; 0 sets no bound."""
+    answers_bytes: int = 256_000_000
+    """Size of the run's store of answers; the oldest are dropped first, and 0 keeps none."""
+    price_per_million_tokens: float = 0.0
+    """Price of a million prompt tokens, in any currency; 0 where they are free."""
+    price_per_hour: float = 0.0
+    """Price of an hour of one replica, in the same currency."""
     round_images: int = 128
-    """New data images scored in one later round."""
+    """New data images scored in one later round; 0 scores none after the first scan."""
     traversal_images: int = 8
-    """Start images of the traversals scored in one later round."""
+    """Start images of the traversals scored in one later round; 0 looks at none."""
+    sample_images: int = 64
+    """Random images of the newest checkpoint scored in one later round; 0 looks at none."""
     traversal_steps: int = 5
     """Positions of a node in one traversal."""
     round_every_s: float = 20.0
@@ -283,15 +316,26 @@ class ScoringConfig:
 
     def __post_init__(self) -> None:
         _one_of("scoring.scorer", self.scorer, ("vllm", "none"))
-        for name in ("num_replicas", "max_ongoing_requests", "batch_questions", "initial_images", "max_in_flight"):
+        _one_of("scoring.estimator", self.estimator, ("expected_table", "most_likely", "rounded", "expectation"))
+        _one_of("scoring.policy", self.policy, ("value", "round_robin", "uniform", "everything"))
+        counts = ("max_replicas", "max_ongoing_requests", "batch_questions", "initial_images", "max_in_flight")
+        for name in (*counts, "wordings", "tensor_parallel"):
             _check(getattr(self, name) >= 1, f"scoring.{name}={getattr(self, name)} must be at least 1")
+        for name in ("questions_per_minute", "answers_bytes", "price_per_million_tokens", "price_per_hour"):
+            _check(getattr(self, name) >= 0, f"scoring.{name}={getattr(self, name)} must not be negative")
+        for name in ("round_images", "traversal_images", "sample_images"):
+            _check(getattr(self, name) >= 0, f"scoring.{name}={getattr(self, name)} must not be negative")
+        _check(
+            0 <= self.min_replicas <= self.max_replicas,
+            f"scoring.min_replicas={self.min_replicas} must lie between 0 and scoring.max_replicas={self.max_replicas}",
+        )
         _check(self.traversal_steps >= 2, f"scoring.traversal_steps={self.traversal_steps} must be at least 2")
         _check(self.deadline_s > 0, f"scoring.deadline_s={self.deadline_s} must be positive")
         _check(0 <= self.min_digit_mass <= 1, f"scoring.min_digit_mass={self.min_digit_mass} must lie in [0, 1]")
         _check(
-            self.max_in_flight <= self.max_ongoing_requests * self.num_replicas + self.max_queued_requests,
-            f"scoring.max_in_flight={self.max_in_flight} is more than max_ongoing_requests * num_replicas + "
-            f"max_queued_requests = {self.max_ongoing_requests * self.num_replicas + self.max_queued_requests}",
+            self.max_in_flight <= self.max_ongoing_requests * self.max_replicas + self.max_queued_requests,
+            f"scoring.max_in_flight={self.max_in_flight} is more than max_ongoing_requests * max_replicas + "
+            f"max_queued_requests = {self.max_ongoing_requests * self.max_replicas + self.max_queued_requests}",
         )
 
 

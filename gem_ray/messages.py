@@ -14,6 +14,9 @@ class EvidenceKind(StrEnum):
 
     SCORES = "scores"  # attribute scores of images of the data set: what the data show
     TRAVERSALS = "traversals"  # scores of decoded traversals: what the model shows
+    SAMPLES = (
+        "samples"  # scores of images decoded from random codes: what the model shows, by the statistic of the data
+    )
     JUDGEMENTS = "judgements"  # the MLLM was asked about the directed pair itself
 
 
@@ -61,7 +64,7 @@ class Push:
 
     Args:
         push_id: the same for every retry of one push; the store applies an id at most once
-        kind: which of the two graphs is meant: TRAVERSALS changes what the model shows, the others the prior
+        kind: SCORES and JUDGEMENTS change the prior, TRAVERSALS and SAMPLES what the model shows
         step: training step of the checkpoint behind the evidence, None where no checkpoint was involved
         evidence_id: file name (under the run's ``evidence/``) of prompt, images and answers
         scores: the table of scores all edges of this push come from, None to keep the last one
@@ -94,7 +97,7 @@ class EdgeRecord:
     Args:
         version: of the graph in which the edge got these values
         time_s: when, seconds since 1970
-        kind: of the evidence; TRAVERSALS changed what the model shows, the others the prior; None for a rollback
+        kind: of the evidence; None for a rollback
         step: training step of the checkpoint behind the evidence, None where no checkpoint was involved
         strength: the value the edge got (after the clamp)
         num_observations: images (or answers) behind the strength, 0 for a rollback
@@ -140,12 +143,39 @@ class ScoreRequest:
     Args:
         image: raw RGB bytes, row by row, ``height * width * 3`` of them (never a URL, never an encoded file)
         attribute: name as in the DisGraph, already validated by ``scoring.prompts.validate_attributes``
+        wording: which paraphrase of the question, below ``scoring.prompts.num_wordings``
     """
 
     image: bytes = field(repr=False)
     height: int
     width: int
     attribute: str
+    wording: int = 0
+
+
+class PairAspect(StrEnum):
+    """What is asked about a directed pair; both are answered on the scale 0 to 5."""
+
+    STRENGTH = "strength"  # 0: source has no bearing on target .. 5: it decides it
+    SIGN = "sign"  # 0: source makes target less likely .. 5: more likely
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairRequest:
+    """Ask about the directed pair "source acts on target" itself, without an image.
+
+    Args:
+        target_first: which of the two names the question mentions first (position bias: both orders are asked)
+    """
+
+    source: str
+    target: str
+    aspect: PairAspect
+    target_first: bool
+    wording: int = 0
+
+
+Request = ScoreRequest | PairRequest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,11 +186,18 @@ class ScoreAnswer:
         probabilities: of the digits 0..5, renormalised to sum 1; None where the answer could not be read
         digit_mass: probability that the model gave to the six digits together, in [0, 1]
         failure: reason of a missing answer ("deadline", "no_digit", ...), None where there is one
+        model: fingerprint of the MLLM that answered, empty where the scorer has none
+        prompt_tokens, cached_tokens: of the prompt, and how many of them the engine's prefix cache held
+        stored: taken from the run's store of answers, nothing was asked
     """
 
     probabilities: tuple[float, ...] | None
     digit_mass: float
     failure: str | None = None
+    model: str = ""
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    stored: bool = False
 
     @property
     def expectation(self) -> float | None:
@@ -168,6 +205,31 @@ class ScoreAnswer:
         if self.probabilities is None:
             return None
         return sum(digit * p for digit, p in enumerate(self.probabilities))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What questions have cost so far.
+
+    Args:
+        asked: questions sent to the MLLM, and ended
+        answered, failed: those of them with a usable answer, and without
+        under_way: sent, and not ended
+        stored: questions that the run's store of answers answered; not among ``asked``
+        prompt_tokens, cached_tokens: of prompts, and how many of them the engine's prefix cache held
+        seconds: during which at least one question was under way
+        money: by the configured prices, in their currency
+    """
+
+    asked: int = 0
+    answered: int = 0
+    failed: int = 0
+    under_way: int = 0
+    stored: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    seconds: float = 0.0
+    money: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,6 +244,9 @@ class RescorerStatus:
         questions_per_s: of the last finished scan or round
         digit_mass: mean probability on the digits over all answers, None before the first
         last_error: the newest failure in words, empty where there was none
+        cost: of all questions since this rescorer started
+        useful_changes: edges that pushes moved by more than their standard error
+        budget_left: questions that may be asked this minute, None without a budget
     """
 
     phase: str
@@ -192,3 +257,6 @@ class RescorerStatus:
     questions_per_s: float
     digit_mass: float | None
     last_error: str
+    cost: Cost = Cost()
+    useful_changes: int = 0
+    budget_left: int | None = None

@@ -67,7 +67,7 @@ def build_app(config: ScoringConfig) -> serve.Application:
     """The Serve application of a configuration."""
     decorate = serve.deployment(
         name=DEPLOYMENT,
-        num_replicas=config.num_replicas,
+        num_replicas=config.min_replicas,
         max_ongoing_requests=config.max_ongoing_requests,
         max_queued_requests=config.max_queued_requests,
         max_constructor_retry_count=CONSTRUCTOR_TRIES,
@@ -110,7 +110,7 @@ class ServeScorer:
         except BackPressureError as error:
             await asyncio.sleep(NO_CAPACITY_S)
             raise ScorerError(
-                f"the Serve application {self.app!r} has no room for another request; raise scoring.num_replicas or "
+                f"the Serve application {self.app!r} has no room for another request; raise scoring.max_replicas or "
                 "scoring.max_queued_requests"
             ) from error
         except (RayServeException, RayError) as error:

@@ -75,7 +75,7 @@ def ray_session(config: GemConfig) -> Iterator[str | None]:
 
 def local_cpus(config: GemConfig) -> int:
     """Logical CPUs of a local Ray: the workers, the scorer, and as many again for Ray Data as prepare uses."""
-    scoring = config.scoring.num_replicas * config.scoring.num_cpus if config.scoring.scorer != "none" else 0
+    scoring = config.scoring.max_replicas * config.scoring.num_cpus if config.scoring.scorer != "none" else 0
     wanted = config.train.num_workers * config.train.cpus_per_worker + scoring + config.prepare.concurrency
     return max(os.cpu_count() or 1, math.ceil(wanted) + 1)
 

@@ -94,8 +94,8 @@ def test_the_defaults_are_possible_and_not_shared():
             ("graph.keep_versions=50", "graph.max_staleness=50"),
         ),
         (
-            lambda: ScoringConfig(max_in_flight=14, max_ongoing_requests=2, num_replicas=3, max_queued_requests=7),
-            ("scoring.max_in_flight=14", "max_ongoing_requests", "num_replicas", "max_queued_requests", "= 13"),
+            lambda: ScoringConfig(max_in_flight=14, max_ongoing_requests=2, max_replicas=3, max_queued_requests=7),
+            ("scoring.max_in_flight=14", "max_ongoing_requests", "max_replicas", "max_queued_requests", "= 13"),
         ),
     ],
 )
@@ -106,7 +106,7 @@ def test_an_impossible_combination_names_all_its_fields(build: Callable[[], obje
 
 
 def test_combinations_at_their_limit_are_allowed():
-    ScoringConfig(max_in_flight=13, max_ongoing_requests=2, num_replicas=3, max_queued_requests=7)
+    ScoringConfig(max_in_flight=13, max_ongoing_requests=2, max_replicas=3, max_queued_requests=7)
     GraphConfig(keep_versions=51, max_staleness=50)
     GemConfig(data=DataConfig(batch_size=12), train=TrainConfig(num_workers=4))
 
@@ -118,7 +118,7 @@ def test_combinations_at_their_limit_are_allowed():
         (ObjectiveConfig, "kl_warmup_steps", -1),
         (ObjectiveConfig, "align_batch", 0),
         (TrainConfig, "discriminator_learning_rate", 0.0),
-        (ScoringConfig, "num_replicas", 0),
+        (ScoringConfig, "max_replicas", 0),
         (ScoringConfig, "batch_questions", 0),
         (ScoringConfig, "traversal_steps", 1),
         (ScoringConfig, "deadline_s", 0.0),

@@ -66,8 +66,8 @@ def test_the_serve_builder_reads_text_and_refuses_unknown_and_mistyped_options()
     assert builder({"model": "nano", "num_cpus": "2", "max_ongoing_requests": "4"}) is not None
     with pytest.raises(ConfigError, match="unknown option modle='nano'"):
         builder({"modle": "nano"})
-    with pytest.raises(ConfigError, match="num_replicas='many' is not of type int"):
-        builder({"num_replicas": "many"})
+    with pytest.raises(ConfigError, match="max_replicas='many' is not of type int"):
+        builder({"max_replicas": "many"})
     with pytest.raises(ScorerError, match="does not exist"):
         builder({"model": "/nowhere"})
 

@@ -8,7 +8,7 @@ def test_a_local_ray_has_room_for_workers_scorer_and_data_tasks_at_once():
     config = GemConfig(
         train=TrainConfig(num_workers=64),
         prepare=PrepareConfig(concurrency=2),
-        scoring=ScoringConfig(num_replicas=2, num_cpus=1.5),
+        scoring=ScoringConfig(max_replicas=2, num_cpus=1.5),
     )
     assert local_cpus(config) == 64 + 3 + 2 + 1
     config.scoring.scorer = "none"
