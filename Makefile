@@ -4,7 +4,7 @@ EXTRA  ?= cpu
 BIN    := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test check bench clean
+.PHONY: help setup train test test-slow check bench clean
 
 help:  ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,6 +17,9 @@ train: setup  ## the whole loop on drawn faces with the shipped MLLM (ARGS="grou
 
 test: setup  ## the tests, with real Ray, vLLM and S3 protocol (under 20 minutes on 2 cores)
 	$(BIN)/python -m pytest $(ARGS)
+
+test-slow: setup  ## the long tests: minutes of load, kills and absence
+	$(BIN)/python -m pytest -m slow $(ARGS)
 
 check: setup  ## lint, format, types, import contracts
 	$(BIN)/ruff check .
