@@ -99,8 +99,7 @@ class Gem(nn.Module):
 
     def refined_adjacency(self, strength_KK: Tensor) -> Tensor:
         """Prior plus learned offset, in [-1, 1], with an empty diagonal."""
-        off_diagonal = 1.0 - torch.eye(self.config.num_nodes, device=strength_KK.device)
-        return (strength_KK + self.edge_offset).clamp(-1.0, 1.0) * off_diagonal
+        return refine(strength_KK, self.edge_offset)
 
     def node_codes(self, z_BL: Tensor) -> Tensor:
         """The named part as [B, K, D]."""
@@ -111,3 +110,9 @@ class Gem(nn.Module):
         with torch.autocast(z_BL.device.type, enabled=False):
             related_BKD = self.graph_network(self.node_codes(z_BL.float()), adjacency_KK.float())
             return torch.cat([related_BKD.flatten(1), z_BL[:, self.named_dim :].float()], dim=1)
+
+
+def refine(strength_KK: Tensor, offset_KK: Tensor) -> Tensor:
+    """The refined adjacency of a prior and a learned offset."""
+    off_diagonal = 1.0 - torch.eye(len(strength_KK), device=strength_KK.device)
+    return (strength_KK + offset_KK).clamp(-1.0, 1.0) * off_diagonal

@@ -24,8 +24,10 @@ from gem_ray.data.loader import Batch, Loader, open_loader
 from gem_ray.errors import GemRayError, TrainingError
 from gem_ray.evaluation.relations import relation_fidelity
 from gem_ray.graph.disgraph import DisGraph
+from gem_ray.scoring.signals import INFLUENCE
 from gem_ray.storage import Storage
 from gem_ray.train.collectives import broadcast_bytes, gather_numbers
+from gem_ray.train.influence import EdgeInfluence
 from gem_ray.train.measurements import Measurements
 from gem_ray.train.relation_feed import RelationFeed, Relations, without_scores
 from gem_ray.train.relation_source import load_relations, start_poller
@@ -62,6 +64,7 @@ def train_worker(settings: dict[str, str]) -> None:
     if log:
         log.event(json.dumps({"event": "started", "step": start_step, "world": world, "pids": pids}))
     measurements = Measurements(config, start_step, loader.steps_per_epoch, device)
+    influence = EdgeInfluence(parts.gem.edge_offset)
     try:
         for step, batch in enumerate(loader.batches(start_step), start_step):
             if step >= config.train.steps:
@@ -74,6 +77,7 @@ def train_worker(settings: dict[str, str]) -> None:
                 parts, make_inputs(config, parts, feed, loader, batch, step, rank, world), config.objective
             )
             measurements.add(step, terms, critic_loss, outputs)
+            influence.add()
 
             done = step + 1
             publish = done % config.train.checkpoint_every_steps == 0 or done == config.train.steps
@@ -83,7 +87,7 @@ def train_worker(settings: dict[str, str]) -> None:
                     log.measure(step, line)
                     measurements.show(done, line)
             if publish:
-                publish_checkpoint(config, run, parts, feed, done, log)
+                publish_checkpoint(config, run, parts, feed, influence, done, log)
                 ray.train.report({"step": done})
     finally:
         if poller:
@@ -155,7 +159,13 @@ def to_float(images_u8: torch.Tensor, device: torch.device, channels_last: bool)
 
 
 def publish_checkpoint(
-    config: GemConfig, run: Storage, parts: Parts, feed: RelationFeed, step: int, log: RunLog | None
+    config: GemConfig,
+    run: Storage,
+    parts: Parts,
+    feed: RelationFeed,
+    influence: EdgeInfluence,
+    step: int,
+    log: RunLog | None,
 ) -> None:
     """Rank 0 writes; all ranks learn whether it worked, so that none waits for one that has given up."""
     failure = b""
@@ -165,6 +175,7 @@ def publish_checkpoint(
             "config": config_to_json(config),
             "image_size": parts.gem.image_size,
             "time": time.time(),
+            INFLUENCE: influence.take(),
             "world": dist.get_world_size(),
         }
         checkpoint = Checkpoint(
