@@ -99,8 +99,11 @@ class EdgeRecord:
         time_s: when, seconds since 1970
         kind: of the evidence; None for a rollback
         step: training step of the checkpoint behind the evidence, None where no checkpoint was involved
-        strength: the value the edge got (after the clamp)
-        num_observations: images (or answers) behind the strength, 0 for a rollback
+        strength: what training follows from this version on (all evidence about the data, after the clamp); for
+            evidence about the model what it shows
+        standard_error: of the strength
+        measured: what this evidence itself said; None for a rollback
+        num_observations: images (or answers) behind it, 0 for a rollback
     """
 
     version: int
@@ -111,18 +114,29 @@ class EdgeRecord:
     strength: float
     standard_error: float
     num_observations: int
+    measured: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class EdgeChange:
-    """An edge that differs between two versions; what is shown is NaN where it is not known."""
+    """An edge that differs between two versions: what training follows, and what each kind of evidence says.
+
+    Args:
+        scored, judged, shown, sampled: by scores, judgements, traversals and samples; NaN where not known
+    """
 
     source: str
     target: str
     strength_before: float
     strength_after: float
+    scored_before: float
+    scored_after: float
+    judged_before: float
+    judged_after: float
     shown_before: float
     shown_after: float
+    sampled_before: float
+    sampled_after: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,6 +193,38 @@ Request = ScoreRequest | PairRequest
 
 
 @dataclass(frozen=True, kw_only=True)
+class StripRequest:
+    """Ask in open words what changes along a strip of frames; for naming only, never for a score.
+
+    Args:
+        image: raw RGB bytes of the whole strip, row by row, ``height * width * 3`` of them, frames from left to right
+        num_frames: frames side by side in it
+    """
+
+    image: bytes = field(repr=False)
+    height: int
+    width: int
+    num_frames: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class StripAnswer:
+    """An open answer, already cleaned: only what ``scoring.prompts.validate_attributes`` would let through.
+
+    Args:
+        text: a name of at most 64 characters; None where nothing usable came back
+        failure: reason of a missing answer ("deadline", "not_for_this_model", "no_words", ...), None where there is one
+        model: fingerprint of the MLLM that answered
+    """
+
+    text: str | None
+    failure: str | None = None
+    model: str = ""
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class ScoreAnswer:
     """Digit probabilities of one question.
 
@@ -209,12 +255,12 @@ class ScoreAnswer:
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """What questions have cost so far.
+    """What questions have cost so far; asked = answered + failed + under_way at every moment.
 
     Args:
-        asked: questions sent to the MLLM, and ended
-        answered, failed: those of them with a usable answer, and without
-        under_way: sent, and not ended
+        asked: questions sent to the MLLM, each counted once however often it was tried; without those given up
+        answered, failed: those of them that ended with a usable answer, and without
+        under_way: those of them that have not ended
         stored: questions that the run's store of answers answered; not among ``asked``
         prompt_tokens, cached_tokens: of prompts, and how many of them the engine's prefix cache held
         seconds: during which at least one question was under way

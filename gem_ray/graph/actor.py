@@ -17,10 +17,12 @@ import ray
 from gem_ray.config import GraphConfig
 from gem_ray.errors import GemRayError, GraphError, StorageError
 from gem_ray.graph.disgraph import DisGraph
+from gem_ray.graph.history import changes_between, edge_record
 from gem_ray.graph.journal import Journal, open_journal
 from gem_ray.graph.record import Record
 from gem_ray.graph.snapshots import drop_snapshot, read_snapshot, snapshot_versions, write_snapshot
-from gem_ray.messages import EdgeChange, EdgeRecord, EvidenceKind, Push, PushReply, StoreInfo
+from gem_ray.graph.staleness import Staleness
+from gem_ray.messages import EdgeChange, EdgeRecord, Push, PushReply, StoreInfo
 from gem_ray.storage import Storage
 
 CATCH_UP_TRIES = 10
@@ -43,6 +45,7 @@ class GraphStore:
         self._run_name = run_name
         self._attributes = tuple(attributes)
         self._config = config
+        self._staleness = Staleness(config.max_staleness)
         self._loading = threading.Lock()
         self._files = threading.Lock()  # held while history is read, so that nothing it needs is dropped
         self._graph: DisGraph | None = None
@@ -93,14 +96,15 @@ class GraphStore:
             changes = []
             for record in self._journal.read(oldest):
                 before, graph = graph, record.apply_to(graph)
-                changes += _edge_records(record, before, graph, i, j)
+                change = edge_record(record, before, graph, i, j)
+                changes += [] if change is None else [change]
         return tuple(changes)
 
     @ray.method(concurrency_group="read")
     def diff(self, before: int, after: int) -> tuple[EdgeChange, ...]:
         """Edges that differ between two kept versions."""
         self._ready()
-        return self._at(before).changes_to(self._at(after))
+        return changes_between(self._at(before), self._at(after))
 
     @ray.method(concurrency_group="write")
     def close(self) -> None:
@@ -155,7 +159,7 @@ class GraphStore:
             if operation_id in self._applied:
                 return PushReply(version=self._applied[operation_id], applied=True, duplicate=True)
             if isinstance(change, Push):
-                refusal = graph.check(change, self._config.max_staleness)
+                refusal = graph.check(change, self._staleness)
                 if refusal:
                     return PushReply(version=graph.version, applied=False, refusal=refusal[0], detail=refusal[1])
             record = Record(
@@ -219,29 +223,3 @@ class GraphStore:
                 if record.version <= version:
                     graph = record.apply_to(graph)
             return graph
-
-
-def _edge_records(record: Record, before: DisGraph, after: DisGraph, i: int, j: int) -> list[EdgeRecord]:
-    """What a record did to edge (i, j): one change or nothing."""
-    push = record.push
-    if push is None:
-        edge = None
-        touched = before.strength[i, j] != after.strength[i, j]
-    else:
-        edge = next((e for e in push.edges if (after.index(e.source), after.index(e.target)) == (i, j)), None)
-        touched = edge is not None
-    if not touched:
-        return []
-    shown = push is not None and push.kind is EvidenceKind.TRAVERSALS
-    return [
-        EdgeRecord(
-            version=record.version,
-            time_s=record.time_s,
-            kind=None if push is None else push.kind,
-            step=None if push is None else push.step,
-            evidence_id=(after.shown_evidence if shown else after.evidence)[i][j],
-            strength=float((after.shown if shown else after.strength)[i, j]),
-            standard_error=float((after.shown_standard_error if shown else after.standard_error)[i, j]),
-            num_observations=0 if edge is None else edge.num_observations,
-        )
-    ]

@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from gem_ray.errors import GraphError
-from gem_ray.graph.disgraph import DisGraph, decode_float, encode_float
+from gem_ray.graph.disgraph import DisGraph
+from gem_ray.graph.encoding import decode_float, encode_float
 from gem_ray.messages import EdgeUpdate, EvidenceKind, Push, ScoresRef
 
 HEADER_BYTES = 27  # three hexadecimal words: length, crc of the payload, crc of the two words before

@@ -101,6 +101,34 @@ def relations_from_probabilities(probabilities: NDArray[np.floating]) -> Relatio
     )
 
 
+def relations_from_scores(probabilities: NDArray[np.floating], estimator: str) -> Relations:
+    """Relations of scores by one of the estimators of ``scoring.estimator``.
+
+    Args:
+        probabilities: [N, n, digits], as in ``relations_from_probabilities``
+        estimator: ``expected_table``, or Somers' D of the ``most_likely`` digit (GEM paper), of the ``rounded``
+            expectation or of the real-valued ``expectation``
+
+    Raises:
+        GraphError: another estimator, or a row that is neither a distribution nor missing
+    """
+    if estimator == "expected_table":
+        return relations_from_probabilities(probabilities)
+    p, known = _check_probabilities(probabilities)
+    digits = np.arange(p.shape[-1], dtype=np.float64)
+    if estimator == "most_likely":
+        values = digits[p.argmax(-1)]
+    elif estimator == "rounded":
+        values = np.rint(p @ digits)
+    elif estimator == "expectation":
+        values = p @ digits
+    else:
+        raise GraphError(
+            f"estimator {estimator!r} is not known; choose expected_table, most_likely, rounded or expectation"
+        )
+    return relations_from_values(np.where(known, values, np.nan))
+
+
 def somers_d_of_values(x: NDArray[np.floating], y: NDArray[np.floating]) -> float:
     """Somers' D(y | x) of real-valued samples [N], exact with ties, in O(N log N); 0 where x is constant."""
     balance, tie_size = _pair_balance(np.asarray(x), np.asarray(y))

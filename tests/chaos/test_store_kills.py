@@ -100,7 +100,7 @@ def make_push(pusher: int, number: int, base_version: int) -> Push:
         standard_error=float(rng.exponential(0.1)),
         num_observations=number,
     )
-    kind = EvidenceKind.TRAVERSALS if number % 3 == 0 else EvidenceKind.SCORES
+    kind = tuple(EvidenceKind)[number % 4]
     return Push(
         push_id=f"{pusher}-{number}",
         base_version=base_version,

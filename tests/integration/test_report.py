@@ -25,7 +25,8 @@ from gem_ray.errors import DataError
 from gem_ray.evaluation.evaluate import evaluate, read_rows, readings_of_scores
 from gem_ray.evaluation.report import format_summary, write_report
 from gem_ray.graph.disgraph import DisGraph
-from gem_ray.messages import ScoreAnswer
+from gem_ray.graph.layers import Layer
+from gem_ray.messages import EvidenceKind, ScoreAnswer
 from gem_ray.models.gem import Gem
 from gem_ray.scoring.scores import ScoreTable, write_scores
 from gem_ray.storage import Storage
@@ -79,11 +80,16 @@ def write_run(folder: Path, config: GemConfig, values: np.ndarray) -> Storage:
     error[0, 1] = np.inf
     shown = 0.5 * true_strength()
     np.fill_diagonal(shown, np.nan)
-    graph = dataclasses.replace(
-        DisGraph.from_strength(ATTRIBUTES, true_strength() + 0.01 * (1 - np.eye(6)), error),
-        version=4, shown=shown, shown_standard_error=np.full((6, 6), 0.1), scores=write_scores(run, table, "nano"),
-        evidence=tuple(tuple("scan-1.json" if i != j else "" for j in range(6)) for i in range(6)),
-    )  # fmt: skip
+    graph = DisGraph.from_strength(ATTRIBUTES, true_strength() + 0.01 * (1 - np.eye(6)), error)
+    n = len(ATTRIBUTES)
+    scored = dataclasses.replace(
+        graph.layers[EvidenceKind.SCORES],
+        evidence=tuple(tuple("scan-1.json" if i != j else "" for j in range(n)) for i in range(n)),
+    )
+    traversed = dataclasses.replace(Layer.unknown(n), value=shown, standard_error=np.where(np.eye(n), np.inf, 0.1))
+    of_model = dict.fromkeys((EvidenceKind.TRAVERSALS, EvidenceKind.SAMPLES), traversed)
+    layers = {**graph.layers, EvidenceKind.SCORES: scored, **of_model}
+    graph = dataclasses.replace(graph, version=4, layers=layers, scores=write_scores(run, table, "nano"))
     parts = build_parts(config, SIDE, torch.device("cpu"))
     strength, confidence = (torch.tensor(m, dtype=torch.float32) for m in (graph.strength, graph.confidence))
     lines: list[dict[str, object]] = [{"event": "graph", "step": 10, "version": 4}]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gem_ray.errors import GraphError
-from gem_ray.evaluation.relations import agreement, relation_fidelity
+from gem_ray.evaluation.relations import agreement, edge_fidelity, fidelity_noise, relation_fidelity, traversal_gap
 from gem_ray.graph.disgraph import DisGraph
 from gem_ray.messages import EdgeUpdate, EvidenceKind, Push
 
@@ -70,13 +70,51 @@ def test_shapes_must_be_equal():
         agreement(np.zeros((2, 2)), TRUTH)
 
 
-def test_fidelity_is_over_edges_known_on_both_sides():
-    graph = DisGraph.from_strength(("male", "beard", "blond"), TRUTH, np.full((3, 3), 0.1))
-    assert relation_fidelity(graph) is None
-    edges = tuple(
-        EdgeUpdate(source=source, target=target, strength=s, standard_error=0.1, num_observations=8)
-        for source, target, s in (("male", "beard", 0.09), ("blond", "male", -0.2))
+def make_push(kind: EvidenceKind, *edges: tuple[str, str, float, float]) -> Push:
+    updates = tuple(
+        EdgeUpdate(source=source, target=target, strength=s, standard_error=error, num_observations=8)
+        for source, target, s, error in edges
     )
-    push = Push(push_id="t", base_version=0, kind=EvidenceKind.TRAVERSALS, edges=edges, evidence_id="t.json")
-    assert relation_fidelity(graph.apply(push, max_change=1)) == pytest.approx((0.3 + 0.1) / 2)
-    assert relation_fidelity(DisGraph.empty(graph.attributes).apply(push, max_change=1)) is None
+    return Push(push_id="t", base_version=0, kind=kind, edges=updates, evidence_id="t.json", step=500)
+
+
+def make_graph() -> DisGraph:
+    return DisGraph.from_strength(("male", "beard", "blond"), TRUTH, np.full((3, 3), 0.1))
+
+
+@pytest.mark.parametrize(
+    ("figure", "kind", "other"),
+    [
+        (relation_fidelity, EvidenceKind.SAMPLES, EvidenceKind.TRAVERSALS),
+        (traversal_gap, EvidenceKind.TRAVERSALS, EvidenceKind.SAMPLES),
+    ],
+)
+def test_gap_is_over_edges_known_on_both_sides(figure, kind, other):
+    graph = make_graph()
+    edges = (("male", "beard", 0.09, 0.1), ("blond", "male", -0.2, 0.1), ("beard", "male", 0.0, np.inf))
+    assert figure(graph) is None
+    assert figure(graph.apply(make_push(other, *edges), max_change=1)) is None
+    push = make_push(kind, *edges)
+    assert figure(graph.apply(push, max_change=1)) == pytest.approx((0.3 + 0.1) / 2)
+    assert figure(DisGraph.empty(graph.attributes).apply(push, max_change=1)) is None
+
+
+def test_fidelity_of_an_edge_is_its_own_gap():
+    push = make_push(EvidenceKind.SAMPLES, ("male", "beard", 0.09, 0.1), ("blond", "male", -0.2, 0.1))
+    fidelity = edge_fidelity(make_graph().apply(push, max_change=1))
+    assert fidelity[0, 1] == pytest.approx(0.3)
+    assert fidelity[2, 0] == pytest.approx(0.1)
+    assert np.isnan(fidelity).sum() == 7
+
+
+def test_noise_is_the_gap_of_a_model_that_is_right():
+    rng = np.random.default_rng(0)
+    assert fidelity_noise(make_graph()) is None
+    gaps, noise = [], 0.0
+    for _ in range(1000):
+        graph = DisGraph.from_strength(("male", "beard"), 0.3 + 0.05 * rng.normal(size=(2, 2)), np.full((2, 2), 0.05))
+        push = make_push(EvidenceKind.SAMPLES, ("male", "beard", 0.3 + 0.1 * rng.normal(), 0.1))
+        graph = graph.apply(push, max_change=1)
+        gaps.append(relation_fidelity(graph))
+        noise = fidelity_noise(graph)
+    assert noise == pytest.approx(np.mean(gaps), rel=0.1)

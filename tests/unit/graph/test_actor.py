@@ -200,9 +200,26 @@ def test_history_tells_each_change_of_one_direction(journal_kind, tmp_path):
     assert history[3].strength == graph.strength[0, 1]
     assert history[4].strength == graph.shown[0, 1]
     assert history[4].num_observations == 6
+    assert [r.measured for r in history] == [make_push(r.version, 0).edges[0].strength for r in history]
     assert store.history("beard", "male") == ()
     with pytest.raises(GraphError, match="moustache"):
         store.history("male", "moustache")
+
+
+def test_history_tells_what_was_measured_from_what_is_followed(tmp_path):
+    store = open_store(tmp_path, replace(CONFIG, max_change=0.25))
+    edge = EdgeUpdate(source="male", target="beard", strength=0.9, standard_error=0.1, num_observations=12)
+    for number, kind in enumerate((EvidenceKind.JUDGEMENTS, EvidenceKind.SAMPLES, EvidenceKind.SCORES)):
+        store.push(make_push(number, number, kind=kind, edges=(edge,)))
+    store.rollback("r1", 1)
+    facts = [(r.kind, r.strength, r.measured, r.num_observations) for r in store.history("male", "beard")]
+    assert facts == [
+        (EvidenceKind.JUDGEMENTS, 0.25, 0.9, 12),
+        (EvidenceKind.SAMPLES, 0.9, 0.9, 12),  # of the model: shown as it is
+        (EvidenceKind.SCORES, 0.5, 0.9, 12),
+        (None, 0.25, None, 0),
+    ]
+    assert np.isnan(store.snapshot(None).sampled).all()
 
 
 def test_diff_names_the_edges_that_changed(tmp_path):
@@ -213,6 +230,12 @@ def test_diff_names_the_edges_that_changed(tmp_path):
     assert (change.source, change.target, change.strength_before) == ("bald", "beard", 0)
     assert change.strength_after == store.snapshot(None).strength[2, 1]
     assert store.diff(7, 7) == ()
+    store.push(make_push(8, 7, kind=EvidenceKind.SAMPLES, source="bald"))
+    (change,) = store.diff(7, 8)
+    assert (change.strength_before, change.strength_after) == (change.scored_after, change.scored_before)
+    assert np.isnan(change.sampled_before)
+    assert change.sampled_after == store.snapshot(None).sampled[2, 1]
+    assert np.isnan((change.judged_before, change.judged_after, change.shown_before, change.shown_after)).all()
 
 
 def test_rollback_is_a_new_version_with_the_old_values(journal_kind, tmp_path):
