@@ -23,6 +23,10 @@ GAUGES = {
 COUNTERS = {
     "gem_questions_asked": "Questions sent to the MLLM",
     "gem_questions_missing": "Questions without a usable answer",
+    "gem_questions_stored": "Questions answered from the run's store of answers",
+    "gem_prompt_tokens": "Prompt tokens of all questions",
+    "gem_cached_tokens": "Prompt tokens that the engine's prefix cache held",
+    "gem_scoring_money": "Cost of all questions by the configured prices, in their currency",
     "gem_graph_pushes": "Pushes that the store applied",
     "gem_graph_refusals": "Pushes that the store refused, by reason",
     "gem_checkpoint_bytes": "Bytes of checkpoints written",

@@ -1,4 +1,4 @@
-"""Turns scores into edges with evidence, and pushes them to the DisGraph's store."""
+"""Turns answers into edges with evidence, and pushes them to the DisGraph's store."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ import asyncio
 import hashlib
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gem_ray.graph.disgraph import DisGraph
-from gem_ray.graph.relations import relations_from_probabilities
-from gem_ray.messages import EdgeUpdate, EvidenceKind, Push, PushReply, ScoresRef
+from gem_ray.graph.relations import Relations, relations_from_scores
+from gem_ray.messages import Cost, EdgeUpdate, EvidenceKind, Push, PushReply, ScoresRef
 from gem_ray.scoring.prompts import NUM_DIGITS, PROMPT_VERSION
+from gem_ray.scoring.samples import Samples
 from gem_ray.scoring.scores import ScoreTable
 from gem_ray.scoring.traversals import Traversals, shown_relations
 from gem_ray.storage import Storage
@@ -43,62 +45,117 @@ class Publisher:
     Args:
         run: the run's folder
         model: fingerprint of the MLLM
+        estimator: how scores become relations, see ``graph.relations.relations_from_scores``
         count: records a metric: name, amount, labels
+
+    Attributes:
+        useful_changes: edges that an applied push moved by more than their standard error
+        last_refusal: the newest refusal in words
     """
 
     def __init__(
-        self, run: Storage, store: Store, attributes: tuple[str, ...], model: str, count: Callable[..., None]
+        self,
+        run: Storage,
+        store: Store,
+        attributes: tuple[str, ...],
+        model: str,
+        estimator: str,
+        count: Callable[..., None],
     ) -> None:
-        self._run, self._store, self._attributes, self._model = run, store, attributes, model
-        self._count = count
+        self._run, self._store, self._attributes = run, store, attributes
+        self.model = model
+        self._estimator, self._count = estimator, count
+        self.useful_changes = 0
         self.last_refusal = ""
 
-    async def publish_scores(self, table: ScoreTable, ref: ScoresRef) -> None:
-        """Push Somers' D of every pair over the whole table."""
-        relations = await asyncio.to_thread(relations_from_probabilities, table.probabilities)
+    async def graph(self) -> DisGraph:
+        """The store's newest graph."""
+        graph = await asyncio.to_thread(self._store.snapshot, None, PUSH_DEADLINE_S)
+        return DisGraph.empty(self._attributes) if graph is None else graph
+
+    async def publish_scores(self, table: ScoreTable, ref: ScoresRef, cost: Cost) -> None:
+        """Push the relations of every pair over the whole table."""
+        relations = await asyncio.to_thread(relations_from_scores, table.probabilities, self._estimator)
+        mass = table.mean_digit_mass
         evidence = {
+            "estimator": self._estimator,
             "scores": {"uri": ref.uri, "sha256": ref.sha256, "num_images": ref.num_images},
             "missing": table.num_missing,
-            "digit_mass": round(float(table.digit_mass.mean()), 4),
-            **_relation_lists(relations.strength, relations.standard_error),
+            "digit_mass": None if mass is None else round(mass, 4),
+            **_relation_lists(relations),
         }
-        edges = self._edges(relations.strength, relations.standard_error, relations.num_observations)
-        name = f"scores-{ref.num_images:09d}-{ref.sha256[:12]}.json"
-        graph = await asyncio.to_thread(self._store.snapshot, None, PUSH_DEADLINE_S)
+        name = f"scores-{int(table.asked.sum()):012d}"
         # Answers about data do not depend on the graph: they are never stale.
-        base_version = 0 if graph is None else graph.version
-        await self._push(EvidenceKind.SCORES, name, evidence, base_version, edges, scores=ref)
+        base_version = (await self.graph()).version
+        edges = self._edges(relations, self._all_pairs())
+        await self._push(EvidenceKind.SCORES, name, evidence, base_version, edges, cost, scores=ref)
 
     async def publish_traversals(
-        self, drawn: Traversals, index: NDArray[np.int64], probabilities: NDArray[np.float64]
+        self,
+        drawn: Traversals,
+        sources: Sequence[int],
+        index: NDArray[np.int64],
+        probabilities: NDArray[np.float64],
+        pairs: Sequence[tuple[int, int]],
+        cost: Cost,
     ) -> None:
-        """Push what a checkpoint's traversals show.
+        """Push what a checkpoint's traversals show of some pairs.
 
         Args:
+            sources: the m nodes that were moved
             index: [B] record numbers of the start images
-            probabilities: [n, B, T, n, 6] of each moved node, start image, position, attribute and digit
+            probabilities: [m, B, T, n, 6] of each moved node, start image, position, attribute and digit; NaN where
+                nothing was asked
+            pairs: (source, target) that were asked about
         """
-        shown = [shown_relations(node) for node in probabilities]
-        strength, error = np.stack([pair[0] for pair in shown]), np.stack([pair[1] for pair in shown])
-        expectations = probabilities @ np.arange(NUM_DIGITS)
+        n = len(self._attributes)
+        strength, error = np.zeros((n, n)), np.full((n, n), np.inf)
+        for k, source in enumerate(sources):
+            weights = None if drawn.weights is None else drawn.weights[k]
+            strength[source], error[source] = shown_relations(probabilities[k], weights, own=source)
+        known = np.full((n, n), len(index))
+        relations = Relations(strength=strength, standard_error=error, num_observations=known)
         evidence = {
             "step": drawn.step,
             "graph_version": drawn.graph_version,
             "images": index.tolist(),
+            "sources": list(sources),
             "positions": drawn.positions.tolist(),
             # The diagonal, which is no edge, says how well each node moves its own attribute.
-            **_relation_lists(strength, error),
-            "expectations": _finite(expectations.round(3)),
+            **_relation_lists(relations),
+            "expectations": _finite((probabilities @ np.arange(NUM_DIGITS)).round(3)),
         }
-        edges = self._edges(strength, error, np.full(strength.shape, len(index)))
-        name = f"traversals-{drawn.step:09d}.json"
-        await self._push(EvidenceKind.TRAVERSALS, name, evidence, drawn.graph_version, edges, step=drawn.step)
+        name = f"traversals-{drawn.step:09d}"
+        edges = self._edges(relations, pairs)
+        await self._push(EvidenceKind.TRAVERSALS, name, evidence, drawn.graph_version, edges, cost, step=drawn.step)
 
-    async def last_traversed_step(self) -> int | None:
-        """Step of the checkpoint whose traversals the graph shows, None where it shows none."""
-        graph = await asyncio.to_thread(self._store.snapshot, None, PUSH_DEADLINE_S)
-        newest = -1 if graph is None else int(graph.shown_step.max())
-        return newest if newest >= 0 else None
+    async def publish_samples(
+        self, drawn: Samples, probabilities: NDArray[np.float64], pairs: Sequence[tuple[int, int]], cost: Cost
+    ) -> None:
+        """Push what random images of a checkpoint show of some pairs, by the statistic of the data.
+
+        Args:
+            probabilities: [N, n, 6] of each image, attribute and digit; NaN where nothing was asked
+        """
+        relations = await asyncio.to_thread(relations_from_scores, probabilities, self._estimator)
+        evidence = {
+            "estimator": self._estimator,
+            "step": drawn.step,
+            "graph_version": drawn.graph_version,
+            **_relation_lists(relations),
+            "expectations": _finite((probabilities @ np.arange(NUM_DIGITS)).round(3)),
+        }
+        name = f"samples-{drawn.step:09d}"
+        edges = self._edges(relations, pairs)
+        await self._push(EvidenceKind.SAMPLES, name, evidence, drawn.graph_version, edges, cost, step=drawn.step)
+
+    async def publish_judgements(
+        self, edges: Sequence[EdgeUpdate], answers: Sequence[dict[str, Any]], cost: Cost
+    ) -> None:
+        """Push what the MLLM says of pairs themselves; ``answers`` are the questions and their digit probabilities."""
+        evidence = {"answers": list(answers), "edges": [asdict(edge) for edge in edges]}
+        base_version = (await self.graph()).version
+        await self._push(EvidenceKind.JUDGEMENTS, "judgements", evidence, base_version, tuple(edges), cost)
 
     async def _push(
         self,
@@ -107,21 +164,27 @@ class Publisher:
         evidence: dict[str, Any],
         base_version: int,
         edges: tuple[EdgeUpdate, ...],
+        cost: Cost,
         step: int | None = None,
         scores: ScoresRef | None = None,
     ) -> None:
+        if not edges:
+            return
         record = {
             "kind": kind.value,
             "prompt_version": PROMPT_VERSION,
-            "model": self._model,
+            "model": self.model,
             "attributes": list(self._attributes),
             **evidence,
         }
-        data = json.dumps(record).encode()
-        await asyncio.to_thread(self._run.write_bytes, f"{FOLDER}/{name}", data)
+        # The same answers have the same id, also after a restart: the store applies them once. What they cost is no
+        # part of it, since answers that are taken from the store again cost nothing.
+        digest = scores.sha256 if scores else hashlib.sha256(json.dumps(record).encode()).hexdigest()
+        name = f"{name}-{digest[:12]}.json"
+        record["cost"] = asdict(cost)
+        await asyncio.to_thread(self._run.write_bytes, f"{FOLDER}/{name}", json.dumps(record).encode())
         push = Push(
-            # The same answers have the same id, also after a restart: the store applies them once.
-            push_id=f"{kind.value}-{scores.sha256 if scores else hashlib.sha256(data).hexdigest()}",
+            push_id=f"{kind.value}-{digest}",
             base_version=base_version,
             kind=kind,
             edges=edges,
@@ -129,33 +192,50 @@ class Publisher:
             step=step,
             scores=scores,
         )
+        before = await self.graph()
         reply = await asyncio.to_thread(self._store.push, push, PUSH_DEADLINE_S)
-        if reply.refusal is None:
-            self._count("gem_graph_pushes", 0 if reply.duplicate else 1)
-            return
-        self._count("gem_graph_refusals", 1, reason=reply.refusal.value)
-        self.last_refusal = f"the graph store refused {name}: {reply.refusal.value}: {reply.detail}"
-        log.warning(self.last_refusal)
+        if reply.refusal is not None:
+            self._count("gem_graph_refusals", 1, reason=reply.refusal.value)
+            self.last_refusal = f"the graph store refused {name}: {reply.refusal.value}: {reply.detail}"
+            log.warning(self.last_refusal)
+        elif not reply.duplicate:
+            self._count("gem_graph_pushes", 1)
+            self.useful_changes += num_useful(before, push)
 
-    def _edges(
-        self, strength: NDArray[np.float64], error: NDArray[np.float64], observations: NDArray[np.int64]
-    ) -> tuple[EdgeUpdate, ...]:
+    def _all_pairs(self) -> list[tuple[int, int]]:
+        n = len(self._attributes)
+        return [(i, j) for i in range(n) for j in range(n) if i != j]
+
+    def _edges(self, relations: Relations, pairs: Sequence[tuple[int, int]]) -> tuple[EdgeUpdate, ...]:
         return tuple(
             EdgeUpdate(
-                source=source,
-                target=target,
-                strength=float(strength[i, j]),
-                standard_error=float(error[i, j]),
-                num_observations=int(observations[i, j]),
+                source=self._attributes[i],
+                target=self._attributes[j],
+                strength=float(relations.strength[i, j]),
+                standard_error=float(relations.standard_error[i, j]),
+                num_observations=int(relations.num_observations[i, j]),
             )
-            for i, source in enumerate(self._attributes)
-            for j, target in enumerate(self._attributes)
-            if i != j
+            for i, j in pairs
         )
 
 
-def _relation_lists(strength: NDArray[np.float64], error: NDArray[np.float64]) -> dict[str, Any]:
-    return {"strength": _finite(strength), "standard_error": _finite(error)}
+def num_useful(before: DisGraph, push: Push) -> int:
+    """How many edges of a push differ by more than their standard error from what its kind of evidence said before."""
+    values = {
+        EvidenceKind.SCORES: before.scored,
+        EvidenceKind.JUDGEMENTS: before.judged,
+        EvidenceKind.TRAVERSALS: before.shown,
+        EvidenceKind.SAMPLES: before.sampled,
+    }[push.kind]
+    changes = 0
+    for edge in push.edges:
+        old = float(values[before.index(edge.source), before.index(edge.target)])
+        changes += bool(np.isnan(old) or abs(edge.strength - old) > edge.standard_error)
+    return changes
+
+
+def _relation_lists(relations: Relations) -> dict[str, Any]:
+    return {"strength": _finite(relations.strength), "standard_error": _finite(relations.standard_error)}
 
 
 def _finite(values: NDArray[np.float64]) -> Any:

@@ -24,10 +24,13 @@ from gem_ray.config import GemConfig
 from gem_ray.config_json import config_from_json, config_to_json
 from gem_ray.data.shards import read_manifest, read_records
 from gem_ray.errors import ScorerError
+from gem_ray.graph.staleness import Staleness
 from gem_ray.graph.store import connect_store
 from gem_ray.messages import RescorerStatus
 from gem_ray.scoring.deployment import ServeScorer
 from gem_ray.scoring.rescoring import Rescoring
+from gem_ray.scoring.samples import CheckpointSamples
+from gem_ray.scoring.training_signals import CheckpointSignals
 from gem_ray.scoring.traversals import CheckpointTraversals
 from gem_ray.storage import Storage
 from gem_ray.telemetry import add_count
@@ -66,14 +69,19 @@ class Rescorer:
         torch.set_num_threads(1)  # training has the other cores
         logging.getLogger("ray.serve").setLevel(logging.WARNING)
         config = config_from_json(config_json)
+        images = DataImages(data, config.data.holdout)
+        images = DataImages(data, config.data.holdout)
         self._rescoring = Rescoring(
             config.scoring,
             run,
             tuple(config.model.attributes),
+            Staleness(config.graph.max_staleness),
             scorer=ServeScorer(app, config.scoring.deadline_s),
             store=connect_store(config.run.name),
-            images=DataImages(data, config.data.holdout),
-            traversals=CheckpointTraversals(run, config.scoring.traversal_steps),
+            images=images,
+            traversals=CheckpointTraversals(run, config.scoring.traversal_steps, images),
+            samples=CheckpointSamples(run, images),
+            signals=CheckpointSignals(run),
             model=model,
             count=partial(add_count, run=config.run.name),
         )

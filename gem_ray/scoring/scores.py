@@ -1,7 +1,7 @@
 """The table of the MLLM's scores of data images: Parquet in the run's storage, named by a ``ScoresRef``.
 
-It is also the cache of answers: a frozen model's answer about an image never changes, so a restarted rescorer goes on
-from the newest table of the same model and prompt.
+A restarted rescorer goes on from the newest table of the same model and protocol. Not every attribute of an image need
+be asked about: what was not asked has no digit mass, what was asked in vain has one and no probabilities.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from gem_ray.scoring.prompts import NUM_DIGITS, PROMPT_VERSION
 from gem_ray.storage import Storage
 
 FOLDER = "scores"
-SCHEMA_VERSION = "1"
+SCHEMA_VERSION = "2"
 KEPT_TABLES = 10  # a later table holds every row of an earlier one; readers of a version just left need a moment
 
 
@@ -33,8 +33,9 @@ class ScoreTable:
     Args:
         attributes: names of the n attributes
         index: int64 [M], record numbers in the data set
-        probabilities: float64 [M, n, 6] of the digits; NaN where an answer is missing
-        digit_mass: float64 [M, n], probability the model gave to the digits before they were renormalised
+        probabilities: float64 [M, n, 6] of the digits; NaN where an answer is missing, or was not asked for
+        digit_mass: float64 [M, n], probability the model gave to the digits before they were renormalised; NaN where
+            nothing was asked
     """
 
     attributes: tuple[str, ...]
@@ -48,9 +49,19 @@ class ScoreTable:
         return self.probabilities @ np.arange(NUM_DIGITS, dtype=np.float64)
 
     @property
+    def asked(self) -> NDArray[np.bool_]:
+        """Which questions were asked [M, n]."""
+        return ~np.isnan(self.digit_mass)
+
+    @property
     def num_missing(self) -> int:
-        """Answers that could not be read."""
-        return int(np.isnan(self.probabilities[..., 0]).sum())
+        """Questions that were asked and whose answer could not be read."""
+        return int((np.isnan(self.probabilities[..., 0]) & self.asked).sum())
+
+    @property
+    def mean_digit_mass(self) -> float | None:
+        """Over all questions that were asked, None before the first."""
+        return float(self.digit_mass[self.asked].mean()) if self.asked.any() else None
 
     @staticmethod
     def empty(attributes: Sequence[str]) -> ScoreTable:
@@ -60,26 +71,43 @@ class ScoreTable:
             tuple(attributes), np.zeros(0, np.int64), np.zeros((0, n, NUM_DIGITS), np.float64), np.zeros((0, n))
         )
 
-    def extended(self, index: NDArray[np.int64], answers: Sequence[ScoreAnswer]) -> ScoreTable:
-        """The table with further images; ``answers`` image by image, attribute by attribute."""
-        n = len(self.attributes)
-        rows = [answer.probabilities or (np.nan,) * NUM_DIGITS for answer in answers]
-        probabilities = np.array(rows, dtype=np.float64).reshape(len(index), n, NUM_DIGITS)
-        mass = np.array([answer.digit_mass for answer in answers], dtype=np.float64).reshape(len(index), n)
-        return ScoreTable(
+    def extended(
+        self, index: NDArray[np.int64], answers: Sequence[ScoreAnswer], columns: Sequence[int] | None = None
+    ) -> ScoreTable:
+        """The table with answers about further images, or about further attributes of images it has.
+
+        Args:
+            index: int64 [N], record numbers
+            answers: image by image, attribute by attribute
+            columns: the attributes that were asked about, None for all; a missing answer never replaces one that is there
+        """
+        asked = np.arange(len(self.attributes)) if columns is None else np.asarray(columns, dtype=np.int64)
+        new = np.asarray(index, dtype=np.int64)[~np.isin(index, self.index)]
+        grown = ScoreTable(
             self.attributes,
-            np.concatenate([self.index, np.asarray(index, dtype=np.int64)]),
-            np.concatenate([self.probabilities, probabilities]),
-            np.concatenate([self.digit_mass, mass]),
+            np.concatenate([self.index, new]),
+            np.concatenate([self.probabilities, np.full((len(new), *self.probabilities.shape[1:]), np.nan)]),
+            np.concatenate([self.digit_mass, np.full((len(new), len(self.attributes)), np.nan)]),
         )
+        order = np.argsort(grown.index)
+        rows = order[np.searchsorted(grown.index, index, sorter=order)]
+        values = [answer.probabilities or (np.nan,) * NUM_DIGITS for answer in answers]
+        probabilities = np.array(values, dtype=np.float64).reshape(len(index), len(asked), NUM_DIGITS)
+        mass = np.array([answer.digit_mass for answer in answers], dtype=np.float64).reshape(len(index), len(asked))
+        cells = np.ix_(rows, asked)
+        better = ~np.isnan(probabilities[..., 0]) | np.isnan(grown.probabilities[cells][..., 0])
+        grown.probabilities[cells] = np.where(better[..., None], probabilities, grown.probabilities[cells])
+        grown.digit_mass[cells] = np.where(better, mass, grown.digit_mass[cells])
+        return grown
 
 
-def write_scores(run: Storage, table: ScoreTable, model: str) -> ScoresRef:
+def write_scores(run: Storage, table: ScoreTable, model: str, protocol: str = PROMPT_VERSION) -> ScoresRef:
     """Store the table and delete all but the newest few.
 
     Args:
         run: the run's folder
         model: fingerprint of the model that answered
+        protocol: how it was asked; tables of different protocols are not continued by one another
     """
     columns: dict[str, pa.Array] = {"index": pa.array(table.index)}
     for j, name in enumerate(table.attributes):
@@ -87,14 +115,16 @@ def write_scores(run: Storage, table: ScoreTable, model: str) -> ScoresRef:
         columns[f"{name}|digit_mass"] = pa.array(table.digit_mass[:, j].astype(np.float32))
         for digit in range(NUM_DIGITS):
             columns[f"{name}|p{digit}"] = pa.array(table.probabilities[:, j, digit].astype(np.float32))
-    metadata = {"schema_version": SCHEMA_VERSION, "prompt_version": PROMPT_VERSION, "model": model}
+    metadata = {"schema_version": SCHEMA_VERSION, "protocol": protocol, "model": model}
     buffer = io.BytesIO()
     pq.write_table(pa.table(columns).replace_schema_metadata(metadata), buffer, compression="zstd")
     data = buffer.getvalue()
     sha = hashlib.sha256(data).hexdigest()
-    name = f"{FOLDER}/scores_{len(table.index):09d}_{sha[:12]}.parquet"
+    # By the number of answers: each later table of one model and protocol has more.
+    prefix = f"{FOLDER}/scores_{hashlib.sha256(f'{model} {protocol}'.encode()).hexdigest()[:8]}_"
+    name = f"{prefix}{int(table.asked.sum()):012d}_{sha[:12]}.parquet"
     run.write_bytes(name, data)
-    for old in [other for other in run.list(FOLDER) if other != name][: 1 - KEPT_TABLES]:
+    for old in [other for other in run.list(FOLDER) if other.startswith(prefix) and other != name][: 1 - KEPT_TABLES]:
         run.delete(old)
     return ScoresRef(uri=name, sha256=sha, num_images=len(table.index))
 
@@ -116,15 +146,17 @@ def read_scores(run: Storage, ref: ScoresRef) -> ScoreTable:
     return _decode(data, f"{run.uri}/{ref.uri}")[0]
 
 
-def newest_scores(run: Storage, attributes: Sequence[str], model: str) -> tuple[ScoreTable, ScoresRef] | None:
-    """The largest stored table of these attributes, this model and the present prompt; None where there is none."""
+def newest_scores(
+    run: Storage, attributes: Sequence[str], model: str, protocol: str = PROMPT_VERSION
+) -> tuple[ScoreTable, ScoresRef] | None:
+    """The fullest stored table of these attributes, this model and protocol; None where there is none."""
     for name in reversed(run.list(FOLDER)):
         try:
             data = run.read_bytes(name)
             table, metadata = _decode(data, f"{run.uri}/{name}")
         except (DataError, FileNotFoundError):
             continue
-        wanted = {"prompt_version": PROMPT_VERSION, "model": model}
+        wanted = {"protocol": protocol, "model": model}
         if table.attributes == tuple(attributes) and wanted.items() <= metadata.items():
             sha = hashlib.sha256(data).hexdigest()
             return table, ScoresRef(uri=name, sha256=sha, num_images=len(table.index))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import fields
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from gem_ray import telemetry
 from gem_ray.config import GemConfig
 from gem_ray.errors import TrainingError
 from gem_ray.losses import LossTerms, kl_per_dimension
+from gem_ray.messages import Cost, RescorerStatus
 from gem_ray.models.gem import GemOutputs
 from gem_ray.train.relation_feed import RelationFeed, RelationPoller
 
@@ -67,12 +69,8 @@ class Measurements:
             "graph_version": feed.relations.graph.version,
             "graph_age_s": feed.age_s,
         }
-        status = poller.rescorer if poller else None
-        line |= {
-            "questions_asked": status.asked if status else 0,
-            "questions_missing": status.missing if status else 0,
-            "store_silence_s": poller.silence_s if poller else 0.0,
-        }
+        line |= scoring_fields(poller.rescorer if poller else None)
+        line["store_silence_s"] = poller.silence_s if poller else 0.0
         self._steps, self._terms, self._window_started = [], [], now
         return line
 
@@ -107,6 +105,18 @@ class Measurements:
         rate = (step - self._start_step) / max(now - self._started, 1e-9)
         left = (total - step) / max(rate, 1e-9)
         print(progress_line(line, step, total, left), flush=True)
+
+
+def scoring_fields(status: RescorerStatus | None) -> dict[str, Any]:
+    """How far the rescorer is and what it has cost, for a line of ``metrics.jsonl``; zeros before it says anything."""
+    cost = status.cost if status else Cost()
+    return {
+        "questions_asked": cost.asked,
+        "questions_missing": cost.failed,
+        "rescorer_phase": status.phase if status else None,
+        "useful_changes": status.useful_changes if status else 0,
+        **{f"cost_{field.name}": getattr(cost, field.name) for field in fields(Cost)},
+    }
 
 
 def progress_line(line: dict[str, Any], step: int, total: int, left_s: float) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,11 +16,15 @@ from gem_ray.config import ScoringConfig, StorageConfig
 from gem_ray.data.faces import ATTRIBUTES, sample_attributes, true_strength
 from gem_ray.errors import GraphError
 from gem_ray.graph.disgraph import DisGraph
+from gem_ray.graph.staleness import Staleness
 from gem_ray.messages import EvidenceKind, Push, PushReply, ScoreAnswer, ScoreRequest
 from gem_ray.scoring.prompts import missing
 from gem_ray.scoring.rescoring import Rescoring
+from gem_ray.scoring.samples import Samples
 from gem_ray.scoring.scores import read_scores
 from gem_ray.scoring.scripted import ScriptedScorer, answer_of_value
+from gem_ray.scoring.selection import EdgeSignals
+from gem_ray.scoring.signals import signals_of
 from gem_ray.scoring.traversals import Traversals
 from gem_ray.storage import Storage
 
@@ -57,7 +62,7 @@ class MemoryStore:
             raise GraphError("the store is away")
         if push.push_id in self.applied:
             return PushReply(version=self.graph.version, applied=True, duplicate=True)
-        refusal = self.graph.check(push, max_staleness=50)
+        refusal = self.graph.check(push, Staleness(50))
         if refusal:
             return PushReply(version=self.graph.version, applied=False, refusal=refusal[0], detail=refusal[1])
         self.graph = self.graph.apply(push, max_change=2.0)
@@ -76,16 +81,34 @@ class ScriptedTraversals:
     def newest_step(self) -> int | None:
         return self.step
 
-    def draw(self, images: np.ndarray) -> Traversals | None:
+    def draw(self, images: np.ndarray, nodes: Sequence[int] | None = None) -> Traversals | None:
         def node(i: int) -> np.ndarray:
             pictures = np.zeros((len(images), 5, 2, 2, 3), np.uint8)
+            pictures[:, :, 0, 0, 0] = np.arange(len(images))[:, None]
             pictures[..., 1, 1, 2] = 200 + i
             pictures[..., 1, 1, 1] = np.arange(5)[None, :]
             return pictures
 
         assert self.step is not None
-        nodes = (node(i) for i in range(len(ATTRIBUTES)))
-        return Traversals(self.step, self.graph_version, np.linspace(-2, 2, 5), nodes)
+        chosen = range(len(ATTRIBUTES)) if nodes is None else nodes
+        positions = np.tile(np.linspace(-2.0, 2.0, 5), (len(chosen), 1))
+        return Traversals(self.step, self.graph_version, positions, (node(i) for i in chosen))
+
+
+class ScriptedSamples:
+    """Random images of a model whose attributes are those of the data, numbered from a million."""
+
+    def __init__(self, traversals: ScriptedTraversals) -> None:
+        self.of = traversals
+
+    def draw(self, num_images: int, seed: int) -> Samples | None:
+        assert self.of.step is not None
+        _, images = NumberedImages(10**7).read(10**6 + 1_000 * seed, 10**6 + 1_000 * seed + num_images)
+        return Samples(self.of.step, self.of.graph_version, images)
+
+
+def graph_alone(graph: DisGraph, order_gap: np.ndarray) -> dict[EvidenceKind, EdgeSignals]:
+    return {kind: signals_of(graph, kind) for kind in EvidenceKind}
 
 
 def true_answer(request: ScoreRequest) -> ScoreAnswer:
@@ -106,9 +129,11 @@ def make_rescoring(
     *,
     count: int = 400,
     traversals: ScriptedTraversals | None = None,
-    **options: float,
+    on_count: Callable[..., None] = lambda name, amount, **labels: None,
+    **options: Any,
 ) -> Rescoring:
     settings = {"initial_images": 200, "round_images": 50, "round_every_s": 0.0, "max_in_flight": 3} | options
+    traversals = traversals or ScriptedTraversals(None)
 
     async def no_sleep(seconds: float) -> None:
         await asyncio.sleep(0)
@@ -117,11 +142,15 @@ def make_rescoring(
         ScoringConfig(**settings),
         run,
         ATTRIBUTES,
+        Staleness(50),
         scorer=scorer,
         store=store,
         images=NumberedImages(count),
-        traversals=traversals or ScriptedTraversals(None),
+        traversals=traversals,
+        samples=ScriptedSamples(traversals),
+        signals=graph_alone,
         model="scripted",
+        count=on_count,
         sleep=no_sleep,
     )
 
@@ -150,7 +179,7 @@ def test_the_scan_publishes_early_and_again_as_it_grows(run: Storage) -> None:
     store = MemoryStore()
     rescoring = make_rescoring(run, store, ScriptedScorer(true_answer))
     run_until(rescoring, lambda: len(store.pushes) >= 3)
-    assert [push.scores.num_images for push in store.pushes[:3]] == [50, 100, 200]
+    assert [push.scores.num_images for push in store.pushes[:3]] == [128, 200, 250]
     assert all(push.kind is EvidenceKind.SCORES and len(push.edges) == 30 for push in store.pushes[:3])
 
 
@@ -172,7 +201,8 @@ def test_every_edge_names_evidence_that_can_be_read(run: Storage) -> None:
     evidence = json.loads(run.read_bytes(f"evidence/{push.evidence_id}"))
     assert (evidence["kind"], evidence["model"], evidence["prompt_version"]) == ("scores", "scripted", "score-1")
     assert evidence["scores"]["sha256"] == push.scores.sha256
-    assert read_scores(run, push.scores).index.tolist() == list(range(50))
+    assert read_scores(run, push.scores).index.tolist() == list(range(128))
+    assert evidence["cost"]["asked"] == 128 * 6
 
 
 def test_rounds_go_on_with_further_images_until_all_are_scored(run: Storage) -> None:
@@ -195,17 +225,41 @@ def test_traversals_of_a_checkpoint_are_scored_once_and_pushed_with_their_step(r
     assert store.graph.shown[2, 1] == pytest.approx(0.0)
     assert np.isfinite(store.graph.shown_standard_error[0, 1])
     evidence = json.loads(run.read_bytes(f"evidence/{shown[0].evidence_id}"))
-    assert evidence["strength"][3][3] > 0.95
     assert np.array(evidence["expectations"]).shape == (6, 8, 5, 6)
 
 
-def test_a_stale_traversal_is_refused_shown_and_counted(run: Storage) -> None:
+def test_a_look_at_a_checkpoint_of_a_graph_long_gone_is_given_up_before_it_costs_anything(run: Storage) -> None:
     store = MemoryStore()
     store.graph = replace(store.graph, version=90)
-    counted: list[tuple[str, float, dict]] = []
-    rescoring = make_rescoring(run, store, ScriptedScorer(true_answer), count=50, traversals=ScriptedTraversals(500))
-    rescoring._publisher._count = lambda name, amount, **labels: counted.append((name, amount, labels))
+    scorer = ScriptedScorer(true_answer)
+    rescoring = make_rescoring(run, store, scorer, count=50, traversals=ScriptedTraversals(500))
     run_until(rescoring, lambda: rescoring.status().rounds >= 2)
+    assert rescoring.evicted >= 2  # samples and traversals
+    assert len(scorer.asked) == 50 * 6
+    assert np.isnan(store.graph.shown).all()
+
+
+def test_a_push_that_the_store_refuses_is_shown_and_counted(run: Storage) -> None:
+    store = MemoryStore()
+    counted: list[tuple[str, float, dict]] = []
+    source = ScriptedTraversals(500)
+    source.graph_version = 1
+
+    def overtaken(request: ScoreRequest) -> ScoreAnswer:
+        if request.image[11] >= 200:  # while traversals are asked about, the graph moves on
+            store.graph = replace(store.graph, version=90)
+        return true_answer(request)
+
+    rescoring = make_rescoring(
+        run,
+        store,
+        ScriptedScorer(overtaken),
+        count=50,
+        traversals=source,
+        sample_images=0,
+        on_count=lambda name, amount, **labels: counted.append((name, amount, labels)),
+    )
+    run_until(rescoring, lambda: rescoring.status().rounds >= 1)
     assert ("gem_graph_refusals", 1, {"reason": "stale"}) in counted
     assert "stale" in rescoring.status().last_error
     assert np.isnan(store.graph.shown).all()
@@ -229,8 +283,8 @@ def test_after_a_restart_nothing_is_asked_or_applied_again(run: Storage) -> None
 def test_a_restart_in_the_middle_of_the_scan_goes_on_where_it_was(run: Storage) -> None:
     store = MemoryStore()
     before = make_rescoring(run, store, ScriptedScorer(true_answer))
-    run_until(before, lambda: len(before.table.index) >= 100)
-    kept = max(int(name.split("_")[1]) for name in run.list("scores"))
+    run_until(before, lambda: len(before.table.index) >= 128)
+    kept = max(int(name.split("_")[2]) for name in run.list("scores")) // 6
     second = ScriptedScorer(true_answer)
     again = make_rescoring(run, store, second)
     run_until(again, lambda: again.status().rounds >= 1)
@@ -262,7 +316,7 @@ def test_an_absent_store_is_waited_for_and_the_push_arrives(run: Storage) -> Non
     store.fail_next = 3
     rescoring = make_rescoring(run, store, ScriptedScorer(true_answer))
     run_until(rescoring, lambda: len(store.pushes) >= 3)
-    assert [push.scores.num_images for push in store.pushes[:3]] == [50, 100, 200]
+    assert [push.scores.num_images for push in store.pushes[:3]] == [128, 200, 250]
 
 
 def test_unreadable_answers_never_become_zeros(run: Storage) -> None:
@@ -296,3 +350,68 @@ def test_a_scorer_that_obeys_every_injection_cannot_leave_the_range_or_touch_ano
     assert np.isfinite(store.graph.strength).all()
     assert (np.abs(store.graph.strength) <= 1).all()
     assert np.diag(store.graph.strength).tolist() == [0.0] * 6
+
+
+def test_samples_of_a_checkpoint_show_its_relations_by_the_statistic_of_the_data(run: Storage) -> None:
+    store = MemoryStore()
+    rescoring = make_rescoring(
+        run, store, ScriptedScorer(true_answer), traversals=ScriptedTraversals(500), sample_images=800
+    )
+    run_until(rescoring, lambda: rescoring.status().rounds >= 1)
+    assert store.graph.sampled_step[0, 1] == 500
+    assert np.nanmean(np.abs(store.graph.sampled - true_strength())) < 0.03
+    assert np.isnan(store.graph.shown).sum() < 30 + 6  # traversals were asked about too
+
+
+def test_judgements_of_pairs_move_the_graph_and_keep_their_answers_as_evidence(run: Storage) -> None:
+    store = MemoryStore()
+    scorer = ScriptedScorer(true_answer, judge=judge_of(true_strength()))
+    rescoring = make_rescoring(run, store, scorer, judgements=True, initial_images=2, count=2)
+    run_until(rescoring, lambda: any(push.kind is EvidenceKind.JUDGEMENTS for push in store.pushes))
+    push = next(push for push in store.pushes if push.kind is EvidenceKind.JUDGEMENTS)
+    assert len(push.edges) == 30
+    assert np.nanmean(np.abs(store.graph.judged - true_strength())) < 0.1
+    evidence = json.loads(run.read_bytes(f"evidence/{push.evidence_id}"))
+    assert {(a["source"], a["target"]) for a in evidence["answers"]} == {(e.source, e.target) for e in push.edges}
+
+
+def test_rounds_keep_to_the_budget_of_questions(run: Storage) -> None:
+    now = [0.0]
+    scorer = ScriptedScorer(true_answer)
+    rescoring = make_rescoring(
+        run, MemoryStore(), scorer, count=100_000, questions_per_minute=60, clock=lambda: now[0]
+    )
+
+    def a_second_passes() -> bool:
+        now[0] += 1.0
+        return now[0] >= 600 and rescoring.status().rounds >= 3
+
+    run_until(rescoring, a_second_passes)
+    assert 60 <= len(scorer.asked) - 200 * 6 <= 60 + now[0]
+
+
+def test_another_model_is_scored_anew_and_its_table_kept_apart(run: Storage) -> None:
+    answering = ["scripted"]
+    scorer = ScriptedScorer(lambda request: replace(true_answer(request), model=answering[0]))
+    store = MemoryStore()
+    rescoring = make_rescoring(run, store, scorer, count=300)
+    run_until(rescoring, lambda: rescoring.status().rounds >= 1)
+    answering[0] = "better"
+    again = make_rescoring(run, store, scorer, count=300)
+    asked = len(scorer.asked)
+    run_until(again, lambda: again.status().rounds >= 4)
+    assert again.status().images_scored == 300
+    evidence = [json.loads(run.read_bytes(name)) for name in run.list("evidence")]
+    assert {record["model"] for record in evidence} == {"scripted", "better"}
+    assert len(scorer.asked) - asked >= 300 * 6
+
+
+def test_what_questions_cost_is_in_the_status(run: Storage) -> None:
+    scorer = ScriptedScorer(lambda request: replace(true_answer(request), prompt_tokens=80, cached_tokens=64))
+    rescoring = make_rescoring(run, MemoryStore(), scorer, count=50, price_per_million_tokens=2.0)
+    run_until(rescoring, lambda: rescoring.status().rounds >= 1)
+    status = rescoring.status()
+    assert (status.cost.asked, status.cost.answered, status.cost.under_way) == (300, 300, 0)
+    assert (status.cost.prompt_tokens, status.cost.cached_tokens) == (300 * 80, 300 * 64)
+    assert status.cost.money == pytest.approx(300 * 80 * 2e-6)
+    assert status.useful_changes > 0

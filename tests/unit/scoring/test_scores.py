@@ -88,3 +88,38 @@ def test_only_the_newest_tables_are_kept(run: Storage) -> None:
     assert kept[-1] == refs[-1].uri
     small = write_scores(run, make_table(1), "model-b")
     assert read_scores(run, small).index.size == 1
+
+
+def test_what_was_not_asked_is_not_missing(run: Storage) -> None:
+    table = ScoreTable.empty(ATTRIBUTES).extended(np.arange(3), [answer_of_value(0.4)] * 3, columns=[1])
+    back = read_scores(run, write_scores(run, table, "model-a"))
+    assert back.num_missing == 0
+    assert back.asked.tolist() == [[False, True]] * 3
+    assert np.isnan(back.expectations[:, 0]).all()
+    assert back.mean_digit_mass == 1.0
+
+
+def test_further_attributes_of_known_images_fill_their_rows() -> None:
+    table = ScoreTable.empty(ATTRIBUTES).extended(np.array([4, 2]), [answer_of_value(0.4)] * 2, columns=[1])
+    table = table.extended(np.array([2, 9]), [answer_of_value(0.8), answer_of_value(0.0)], columns=[0])
+    assert table.index.tolist() == [4, 2, 9]
+    np.testing.assert_allclose(table.expectations, [[np.nan, 2.0], [4.0, 2.0], [0.0, np.nan]])
+
+
+def test_a_failed_second_question_leaves_the_first_answer() -> None:
+    table = ScoreTable.empty(ATTRIBUTES).extended(np.array([1]), [answer_of_value(0.4), missing("deadline")])
+    table = table.extended(np.array([1]), [missing("deadline"), answer_of_value(0.6)])
+    np.testing.assert_allclose(table.expectations, [[2.0, 3.0]])
+
+
+def test_tables_of_another_model_do_not_crowd_out_those_in_use(run: Storage) -> None:
+    big = [write_scores(run, make_table(100 + k), "model-a") for k in range(12)]
+    small = [write_scores(run, make_table(1 + k), "model-b") for k in range(3)]
+    assert all(run.exists(ref.uri) for ref in small)
+    assert sum(run.exists(ref.uri) for ref in big) == 10
+
+
+def test_a_table_is_not_continued_under_another_protocol(run: Storage) -> None:
+    write_scores(run, make_table(5), "model-a", "score-1/1")
+    assert newest_scores(run, ATTRIBUTES, "model-a", "score-1/2") is None
+    assert newest_scores(run, ATTRIBUTES, "model-a", "score-1/1") is not None
