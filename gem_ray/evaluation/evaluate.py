@@ -34,7 +34,7 @@ from gem_ray.evaluation.reconstruction import (
 from gem_ray.evaluation.traversals import Changes, Traversals, node_changes, span, traverse_nodes
 from gem_ray.graph.disgraph import DisGraph
 from gem_ray.graph.relations import relations_from_values
-from gem_ray.losses import kl_per_dimension
+from gem_ray.losses.gem import kl_per_dimension
 from gem_ray.models.gem import Gem
 from gem_ray.scoring.codes import load_gem
 from gem_ray.scoring.scores import ScoreTable, read_scores

@@ -13,7 +13,7 @@ from torch import Tensor
 from gem_ray import telemetry
 from gem_ray.config import GemConfig
 from gem_ray.errors import TrainingError
-from gem_ray.losses import LossTerms, kl_per_dimension
+from gem_ray.losses.gem import LossTerms, kl_per_dimension
 from gem_ray.messages import Cost, RescorerStatus
 from gem_ray.models.gem import GemOutputs
 from gem_ray.train.relation_feed import RelationFeed, RelationPoller

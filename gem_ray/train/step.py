@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from gem_ray.config import GemConfig, ObjectiveConfig
-from gem_ray.losses import LossTerms, critic_term, discriminator_loss, gem_loss
+from gem_ray.losses.gem import LossTerms, critic_term, discriminator_loss, gem_loss
 from gem_ray.models.discriminator import Discriminator
 from gem_ray.models.gem import Gem, GemOutputs
 

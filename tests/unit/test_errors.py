@@ -21,7 +21,7 @@ def test_all_kinds_stand_in_one_place():
     import gem_ray.checkpoint
     import gem_ray.config_json
     import gem_ray.graph.disgraph
-    import gem_ray.losses
+    import gem_ray.losses.gem
     import gem_ray.storage  # noqa: F401
 
     assert len(KINDS) >= 7

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from gem_ray.config import ModelConfig, ObjectiveConfig
-from gem_ray.losses import gem_loss
+from gem_ray.losses.gem import gem_loss
 from gem_ray.models.gem import Gem
 
 SIDE = 32

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from gem_ray.config import GemConfig, ModelConfig, ObjectiveConfig, TrainConfig
-from gem_ray.losses import gem_loss
+from gem_ray.losses.gem import gem_loss
 from gem_ray.train.influence import EdgeInfluence
 from gem_ray.train.step import Inputs, build_parts, step_noise, train_step
 

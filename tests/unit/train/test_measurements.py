@@ -6,7 +6,7 @@ import torch
 from gem_ray.config import GemConfig, ModelConfig
 from gem_ray.errors import TrainingError
 from gem_ray.graph.disgraph import DisGraph
-from gem_ray.losses import LossTerms
+from gem_ray.losses.gem import LossTerms
 from gem_ray.models.gem import GemOutputs
 from gem_ray.train.measurements import Measurements, progress_line
 from gem_ray.train.relation_feed import RelationFeed, without_scores

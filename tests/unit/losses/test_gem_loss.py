@@ -9,7 +9,7 @@ import torch
 from torch.distributions import Bernoulli, Laplace, Normal, kl_divergence
 
 from gem_ray.config import ObjectiveConfig
-from gem_ray.losses import (
+from gem_ray.losses.gem import (
     PIXEL_SCALE,
     align_term,
     critic_term,

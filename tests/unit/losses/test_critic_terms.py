@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
-from gem_ray.losses import critic_term, discriminator_loss
+from gem_ray.losses.gem import critic_term, discriminator_loss
 
 
 def gaussian_noise(count: int) -> Tensor:
