@@ -139,10 +139,31 @@ class ObjectiveConfig:
     """Reconstruction term, summed over pixels: ``bernoulli``, ``gaussian`` or ``l1``."""
     reconstruction_weight: float = 1.0
     """l_rec."""
+    kl: str = "beta"
+    """``beta``: the KL term times beta; ``capacity``: gamma |KL - C(t)| (AnnealedVAE, Burgess et al. 2018)."""
     beta: float = 1.0
     """Weight of KL(q(z|x) || N(0, I))."""
     kl_warmup_steps: int = 500
     """Steps over which beta rises linearly from 0."""
+    capacity_nats: float = 25.0
+    """With ``kl=capacity``: C at the end of its rise."""
+    capacity_steps: int = 3_000
+    """With ``kl=capacity``: steps over which C rises linearly from 0."""
+    capacity_weight: float = 1_000.0
+    """With ``kl=capacity``: gamma."""
+    total_correlation: str = "none"
+    """How TC(z) is had: ``none``, from the minibatch ``weighted`` or ``stratified`` (beta-TCVAE), or from a ``critic``
+    (FactorVAE)."""
+    total_correlation_weight: float = 5.0
+    """Weight of TC(z): beta - 1 of beta-TCVAE, gamma of FactorVAE."""
+    latent_critic_width: int = 1_000
+    """With ``total_correlation=critic``: width of its six layers."""
+    covariance: str = "none"
+    """Covariance pulled to the identity: ``none``, of ``mu`` (DIP-VAE-I) or of ``z`` (DIP-VAE-II)."""
+    covariance_off_diagonal: float = 10.0
+    """lambda_od of DIP-VAE."""
+    covariance_diagonal: float = 10.0
+    """lambda_d of DIP-VAE: 10 lambda_od is usual for the first kind, lambda_od for the second."""
     graph_weight: float = 50.0
     """l_graph: pull of the refined adjacency to the DisGraph, by confidence."""
     align_weight: float = 200.0
@@ -159,10 +180,16 @@ class ObjectiveConfig:
     def __post_init__(self) -> None:
         _one_of("objective.reconstruction", self.reconstruction, ("bernoulli", "gaussian", "l1"))
         _one_of("objective.align_on", self.align_on, ("z", "z_rel"))
-        for name in ("reconstruction_weight", "beta", "graph_weight", "align_weight", "adversarial_weight"):
+        _one_of("objective.kl", self.kl, ("beta", "capacity"))
+        _one_of("objective.total_correlation", self.total_correlation, ("none", "weighted", "stratified", "critic"))
+        _one_of("objective.covariance", self.covariance, ("none", "mu", "z"))
+        weights = ("reconstruction_weight", "beta", "graph_weight", "align_weight", "adversarial_weight")
+        further = ("total_correlation_weight", "covariance_off_diagonal", "covariance_diagonal", "capacity_weight")
+        for name in (*weights, *further, "capacity_nats"):
             _check(getattr(self, name) >= 0, f"objective.{name}={getattr(self, name)} must not be negative")
         _check(self.kl_warmup_steps >= 0, f"objective.kl_warmup_steps={self.kl_warmup_steps} must not be negative")
-        _check(self.align_batch >= 1, f"objective.align_batch={self.align_batch} must be at least 1")
+        for name in ("align_batch", "capacity_steps", "latent_critic_width"):
+            _check(getattr(self, name) >= 1, f"objective.{name}={getattr(self, name)} must be at least 1")
 
 
 @dataclass(kw_only=True)
@@ -261,7 +288,7 @@ class ScoringConfig:
     downscale_delay_s: float = 120.0
     """Seconds without load before a replica is removed; loading a model costs more than keeping it a while."""
     tensor_parallel: int = 1
-    """GPUs over which one model is split."""
+    """GPUs of one node over which one model is split; more than 1 needs ``num_gpus`` of the same number."""
     max_model_len: int = 0
     """Longest prompt in tokens that memory is kept for; 0 takes what fits."""
     num_cpus: float = 1.0
@@ -329,6 +356,16 @@ class ScoringConfig:
             0 <= self.min_replicas <= self.max_replicas,
             f"scoring.min_replicas={self.min_replicas} must lie between 0 and scoring.max_replicas={self.max_replicas}",
         )
+        _check(
+            self.tensor_parallel in (1, self.num_gpus),
+            f"scoring.tensor_parallel={self.tensor_parallel} must be scoring.num_gpus={self.num_gpus:g}, or 1",
+        )
+        _check(
+            self.target_ongoing_requests > 0,
+            f"scoring.target_ongoing_requests={self.target_ongoing_requests} must be positive",
+        )
+        for name in ("upscale_delay_s", "downscale_delay_s", "max_model_len"):
+            _check(getattr(self, name) >= 0, f"scoring.{name}={getattr(self, name)} must not be negative")
         _check(self.traversal_steps >= 2, f"scoring.traversal_steps={self.traversal_steps} must be at least 2")
         _check(self.deadline_s > 0, f"scoring.deadline_s={self.deadline_s} must be positive")
         _check(0 <= self.min_digit_mass <= 1, f"scoring.min_digit_mass={self.min_digit_mass} must lie in [0, 1]")
@@ -369,6 +406,49 @@ class PretrainConfig:
 
 
 @dataclass(kw_only=True)
+class CheckConfig:
+    """``jobs.check_mllm``: whether the MLLM of ``scoring.model`` tells the attributes at all."""
+
+    source: str = "faces"
+    """``faces`` (drawn here), or a folder or fsspec URI of labelled photographs in CelebA's layout."""
+    attributes: list[str] = field(default_factory=list)
+    """Attributes to check, for labelled photographs also as ``name:Label`` (``name:-Label`` where the label says the
+    opposite); empty takes model.attributes, by CelebA's names for them where they have others."""
+    images: int = 500
+    """Photographs to ask about, or drawn faces for each attribute and again for all of them; 0 takes all photographs."""
+    split: str = "all"
+    """Photographs of one part by the partition file: ``train``, ``valid`` or ``test``; or ``all``."""
+    seed: int = 0
+    """Seed of which photographs."""
+    output: str = "runs/checks"
+    """Folder of figures and plots; training looks here for a warning about its model."""
+
+    def __post_init__(self) -> None:
+        _one_of("check.split", self.split, ("all", "train", "valid", "test"))
+        _check(self.images >= 0, f"check.images={self.images} must not be negative; 0 takes all photographs")
+        _check(
+            self.images > 0 or self.source != "faces", "check.images=0 with check.source=faces: say how many to draw"
+        )
+
+
+@dataclass(kw_only=True)
+class ScanConfig:
+    """``jobs.scan``: the MLLM's scores of a whole data set."""
+
+    images: int = 0
+    """The first images of the data; 0 takes all."""
+    part_images: int = 512
+    """Images of one part: what is lost, at most, by a kill of one worker."""
+    workers: int = 1
+    """Actors that ask at the same time, each with at most scoring.max_in_flight requests under way."""
+
+    def __post_init__(self) -> None:
+        _check(self.images >= 0, f"scan.images={self.images} must not be negative; 0 takes all")
+        for name in ("part_images", "workers"):
+            _check(getattr(self, name) >= 1, f"scan.{name}={getattr(self, name)} must be at least 1")
+
+
+@dataclass(kw_only=True)
 class RunConfig:
     """Where a run lives, and the Ray it uses."""
 
@@ -400,6 +480,8 @@ class GemConfig:
     graph: GraphConfig = field(default_factory=GraphConfig)
     scoring: ScoringConfig = field(default_factory=ScoringConfig)
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
+    check: CheckConfig = field(default_factory=CheckConfig)
+    scan: ScanConfig = field(default_factory=ScanConfig)
 
     def __post_init__(self) -> None:
         _check(

@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from gem_ray.errors import ScorerError
+from gem_ray.scoring.checks import checks_of, warning_about
 from gem_ray.scoring.prompts import PromptStyle
+from gem_ray.storage import Storage
 
 NANO_FOLDER = Path(__file__).parent / "nano"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
@@ -58,15 +61,16 @@ def prompt_style(model: str) -> PromptStyle:
     return PromptStyle(json.loads(config.read_text()).get("gem_ray_prompt", PromptStyle.CHAT.value))
 
 
-def unfit_for(model: str, data_source: str) -> str | None:
-    """Why a model's answers about such data mean nothing; None where nothing is known against them.
+def unfit_for(
+    model: str, data_source: str, attributes: Sequence[str] | None = None, checks: Storage | None = None
+) -> str | None:
+    """Why a model's answers about such data mean nothing; None where no check says so.
 
     Args:
         data_source: ``source`` of the manifest
+        attributes: those of the run, None for all
+        checks: folder ``check.output`` of ``jobs.check_mllm``, beside the checks that are shipped with a model
     """
-    if model != "nano" or data_source == "faces":
-        return None
-    return (
-        "the shipped nano MLLM was trained on drawn faces only; about other images it answers with confidence and "
-        "without meaning, so the relations of this run mean nothing: give scoring.model= a capable model"
-    )
+    folder = Path(resolve_model(model))
+    found = checks_of(model_fingerprint(model), folder if folder.is_dir() else None, checks)
+    return warning_about(found, model, data_source, attributes)
