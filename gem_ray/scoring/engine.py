@@ -8,43 +8,35 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
+from dataclasses import replace
 from functools import cached_property
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from PIL import Image
 
-from gem_ray.errors import ConfigError, ScorerError
-from gem_ray.messages import ScoreAnswer, ScoreRequest
-from gem_ray.scoring.model_files import prompt_style, resolve_model
-from gem_ray.scoring.prompts import (
-    ANSWER_PREFIX,
-    DIGITS,
-    PromptStyle,
-    answer_from_logprobs,
-    chat_messages,
-    missing,
-    nano_prompt,
-    validate_attributes,
-)
+from gem_ray.errors import ScorerError
+from gem_ray.messages import Request, ScoreAnswer, ScoreRequest, StripAnswer, StripRequest
+from gem_ray.scoring.calibration import grey_request
+from gem_ray.scoring.engine_settings import engine_arguments, prepare_environment
+from gem_ray.scoring.model_files import model_fingerprint, prompt_style, resolve_model
+from gem_ray.scoring.model_prompts import ModelPrompts, Refused, digit_tokens
+from gem_ray.scoring.prompts import PromptStyle, answer_from_logprobs, clean_description, missing
+from gem_ray.scoring.rendering import EngineInput, Rendering
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
-NO_MEDIA_DOMAIN = "media.invalid"
 MAX_IMAGE_SIDE = 4096
+MAX_DESCRIPTION_TOKENS = 24
 SHUTDOWN_S = 5.0
-# vLLM's own choice is 128, and a prefix is cached in whole blocks only: 64 image tokens would never be.
-CPU_BLOCK_SIZE = 32
-NANO_CACHE_BYTES = 128 * 1024 * 1024  # 100,000 tokens, a thousand images
 
 
 class Scorer(Protocol):
-    """Answers questions about images."""
+    """Answers questions about images, and about pairs of attributes."""
 
-    async def score(self, requests: Sequence[ScoreRequest]) -> list[ScoreAnswer]:
+    async def score(self, requests: Sequence[Request]) -> list[ScoreAnswer]:
         """One answer for each request, in order; one that cannot be had is missing, with a reason.
 
         Raises:
@@ -53,115 +45,114 @@ class Scorer(Protocol):
         ...
 
 
-def prepare_environment(model: str, use_gpu: bool, num_threads: int) -> None:
-    """Set what vLLM reads from the environment, here and in the processes it starts; settings of the user stand.
-
-    Args:
-        model: as ``resolve_model`` gave it
-        use_gpu: leave the CPU engine's settings alone
-        num_threads: OpenMP threads of the CPU engine
-    """
-    settings = {
-        "VLLM_NO_USAGE_STATS": "1",
-        "DO_NOT_TRACK": "1",
-        "VLLM_LOGGING_LEVEL": "ERROR",
-        "VLLM_MEDIA_URL_ALLOW_REDIRECTS": "0",
-        "TOKENIZERS_PARALLELISM": "false",
-        "TORCH_CPP_LOG_LEVEL": "ERROR",
-        "PYTHONWARNINGS": "ignore::FutureWarning",
-    }
-    if Path(model).is_dir():
-        settings |= {"HF_HUB_OFFLINE": "1"}
-    if not use_gpu and prompt_style(model) is not PromptStyle.NANO:
-        settings |= {"VLLM_CPU_KVCACHE_SPACE": "4"}  # GiB; the default is most of the machine's memory
-    if not use_gpu:
-        settings |= {
-            "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-            "OMP_NUM_THREADS": str(num_threads),
-            "TORCHDYNAMO_DISABLE": "1",  # the first request otherwise compiles for 4 to 16 s
-            # AsyncLLM has its engine process either way; this spares the worker process below it (13 s of imports on a
-            # busy machine), which the CPU engine starts only to bind OpenMP threads.
-            "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-        }
-    for name, value in settings.items():
-        os.environ.setdefault(name, value)
-
-
 class VLLMScorer:
     """A vision-language model in vLLM's asynchronous engine.
 
     Args:
         model: ``nano``, a folder, or a hub id
         min_digit_mass: with less probability than this on the six digits an answer is missing
-        deadline_s: seconds one question may take
+        deadline_s: seconds one call may take; what is not answered by then is missing
         use_gpu: run on the GPU; otherwise on vLLM's CPU engine
         num_threads: OpenMP threads of the CPU engine
+        tensor_parallel: GPUs over which the model is split
+        max_model_len: longest prompt in tokens that memory is kept for; 0 takes what fits
+
+    Attributes:
+        fingerprint: of the model, see ``model_files.model_fingerprint``
 
     Raises:
         ScorerError: the model does not exist, or vLLM cannot load it
     """
 
     def __init__(
-        self, model: str, *, min_digit_mass: float, deadline_s: float, use_gpu: bool = False, num_threads: int = 1
+        self,
+        model: str,
+        *,
+        min_digit_mass: float,
+        deadline_s: float,
+        use_gpu: bool = False,
+        num_threads: int = 1,
+        tensor_parallel: int = 1,
+        max_model_len: int = 0,
     ) -> None:
         self.model = resolve_model(model)
+        self.fingerprint = model_fingerprint(model)
         self.min_digit_mass, self.deadline_s = min_digit_mass, deadline_s
         began = time.monotonic()
         prepare_environment(self.model, use_gpu, num_threads)
-        self.engine, self._sampling_type = _start_engine(self.model, use_gpu)
+        self.engine, self._sampling_type = _start_engine(self.model, use_gpu, tensor_parallel, max_model_len)
         self.style = prompt_style(self.model)
+        try:
+            self._prompts = self._load_prompts()
+        except (ScorerError, OSError, ValueError):
+            self.shutdown()
+            raise
+        self._rendering = Rendering(self.engine.renderer, add_special_tokens=self.style is PromptStyle.NANO)
         log.info("vLLM serves %s after %.1f s", self.model, time.monotonic() - began)
 
+    def _load_prompts(self) -> ModelPrompts:
+        tokenizer = self.engine.get_tokenizer()
+        if self.style is PromptStyle.NANO:
+            return ModelPrompts(self.model, self.style, tokenizer)
+        from transformers import AutoProcessor  # after the engine, whose plugin makes it importable everywhere
+
+        processor = AutoProcessor.from_pretrained(self.model, trust_remote_code=False)
+        return ModelPrompts(self.model, self.style, tokenizer, processor.apply_chat_template)
+
     @cached_property
-    def _sampling(self) -> Any:
+    def _digit_tokens(self) -> dict[int, str]:
+        return digit_tokens(self.engine.get_tokenizer())
+
+    @cached_property
+    def _one_digit(self) -> Any:
         # The exact log-probabilities of these tokens come back, whether or not they are among the likeliest.
         return self._sampling_type(
             max_tokens=1, temperature=0.0, logprob_token_ids=sorted(self._digit_tokens), detokenize=False
         )
 
     @cached_property
-    def _digit_tokens(self) -> dict[int, str]:
-        """Every token that reads as one of the six digits, with or without a blank before it."""
-        tokenizer = self.engine.get_tokenizer()
-        found: dict[int, str] = {}
-        for digit in DIGITS:
-            for text in (digit, f" {digit}", f"\u2581{digit}", f"\u0120{digit}"):
-                token = tokenizer.convert_tokens_to_ids(text)
-                if token is not None and token != tokenizer.unk_token_id:
-                    found[int(token)] = digit
-            encoded = tokenizer.encode(ANSWER_PREFIX + digit, add_special_tokens=False)
-            found[int(encoded[-1])] = digit
-        return found
+    def _few_words(self) -> Any:
+        return self._sampling_type(max_tokens=MAX_DESCRIPTION_TOKENS, temperature=0.0)
 
-    @cached_property
-    def _processor(self) -> Any:
-        from transformers import AutoProcessor  # after the engine, whose plugin makes it importable everywhere
-
-        return AutoProcessor.from_pretrained(self.model, trust_remote_code=False)
-
-    def prompt(self, attribute: str) -> str:
-        """The text of a question, image placeholder included, as this model wants it."""
-        if self.style is PromptStyle.NANO:
-            return nano_prompt(attribute)
-        text = self._processor.apply_chat_template(chat_messages(attribute), add_generation_prompt=True, tokenize=False)
-        return str(text) + ANSWER_PREFIX
-
-    async def score(self, requests: Sequence[ScoreRequest]) -> list[ScoreAnswer]:
+    async def score(self, requests: Sequence[Request]) -> list[ScoreAnswer]:
         """See ``Scorer``; questions about one image share its prefix, so pass them together."""
-        if self.engine.errored:
-            raise ScorerError(f"the vLLM engine of {self.model} has died; its replica is about to be replaced")
-        firsts: list[int] = []
-        rest: list[int] = []
-        seen: set[bytes] = set()
-        for index, request in enumerate(requests):
-            (rest if request.image in seen else firsts).append(index)
-            seen.add(request.image)
+        self._check_alive()
+        until = asyncio.get_running_loop().time() + self.deadline_s
         answers: list[ScoreAnswer] = [missing("not_asked")] * len(requests)
-        # One question an image first: it fills the prefix cache that the others read.
-        for wave in (firsts, rest):
-            for index, answer in zip(wave, await asyncio.gather(*(self._ask(requests[index]) for index in wave))):
+        prompts: dict[int, str] = {}
+        by_image: dict[tuple[bytes, int, int], list[int]] = {}
+        texts: list[int] = []
+        for index, request in enumerate(requests):
+            try:
+                prompts[index] = self._prompts.question(request)
+                if isinstance(request, ScoreRequest):
+                    by_image.setdefault(_pixels(request), []).append(index)
+                else:
+                    texts.append(index)
+            except Refused as refused:
+                answers[index] = missing(refused.reason)
+
+        async def ask_text(index: int) -> None:
+            rendered = await self._within(until, self._rendering.of_text(prompts[index]))
+            answers[index] = await self._digit(rendered, until)
+
+        async def ask_image(pixels: tuple[bytes, int, int], indices: list[int]) -> None:
+            found = await self._about_image(pixels, [prompts[index] for index in indices], until)
+            for index, answer in zip(indices, found, strict=True):
                 answers[index] = answer
-        return answers
+
+        await asyncio.gather(*map(ask_text, texts), *(ask_image(*group) for group in by_image.items()))
+        return [replace(answer, model=self.fingerprint) for answer in answers]
+
+    async def describe(self, strips: Sequence[StripRequest]) -> list[StripAnswer]:
+        """Name in a few words what changes along each strip; the words are cleaned, and never part of a score.
+
+        Raises:
+            ScorerError: the engine has died
+        """
+        self._check_alive()
+        until = asyncio.get_running_loop().time() + self.deadline_s
+        return list(await asyncio.gather(*(self._describe(strip, until) for strip in strips)))
 
     async def check_health(self) -> None:
         """Ask a real question about a grey image.
@@ -169,12 +160,8 @@ class VLLMScorer:
         Raises:
             ScorerError: no token came back within the deadline
         """
-        if self.engine.errored:
-            raise ScorerError(f"the vLLM engine of {self.model} has died")
-        answer = await self._ask(
-            ScoreRequest(image=bytes([128]) * (64 * 64 * 3), height=64, width=64, attribute="male")
-        )
-        if answer.failure in {"deadline", "engine"}:
+        (answer,) = await self.score([grey_request("male")])
+        if answer.failure in {"deadline", "engine", "no_token"}:
             raise ScorerError(f"the vLLM engine of {self.model} does not answer ({answer.failure})")
 
     def shutdown(self) -> None:
@@ -183,44 +170,108 @@ class VLLMScorer:
         if engine is not None:
             engine.shutdown(timeout=SHUTDOWN_S)
 
-    async def _ask(self, request: ScoreRequest) -> ScoreAnswer:
-        try:
-            (attribute,) = validate_attributes([request.attribute])
-        except ConfigError:
-            return missing("refused_name")
-        if not (0 < request.height <= MAX_IMAGE_SIDE and 0 < request.width <= MAX_IMAGE_SIDE):
-            return missing("bad_image")
-        if len(request.image) != request.height * request.width * 3:
-            return missing("bad_image")
-        image = Image.frombytes("RGB", (request.width, request.height), request.image)
-        prompt: dict[str, Any] = {"prompt": self.prompt(attribute), "multi_modal_data": {"image": image}}
-        # A chat template writes the special tokens itself; a second beginning-of-text token would shift the answers.
-        tokenization = {"add_special_tokens": self.style is PromptStyle.NANO}
-        try:
-            async with asyncio.timeout(self.deadline_s):
-                outputs = self.engine.generate(
-                    prompt, self._sampling, uuid.uuid4().hex, tokenization_kwargs=tokenization
-                )
-                output = [output async for output in outputs][-1]
-        except TimeoutError:
-            return missing("deadline")
-        except self._engine_errors as error:
-            log.warning("a question failed in the engine: %s: %s", type(error).__name__, error)
-            return missing("engine")
+    def _check_alive(self) -> None:
+        if self.engine.errored:
+            raise ScorerError(f"the vLLM engine of {self.model} has died; its replica is about to be replaced")
+
+    async def _about_image(
+        self, pixels: tuple[bytes, int, int], prompts: Sequence[str], until: float
+    ) -> list[ScoreAnswer]:
+        """Answers about one image: the first question fills the prefix cache that the others read."""
+        image = _image(*pixels)
+        first = await self._within(until, self._rendering.of_image(prompts[0], image))
+        answers = [await self._digit(first, until)]
+        if isinstance(first, str):
+            return answers * len(prompts)
+        rest = await self._within(until, self._rendering.of_same_image(first, prompts[0], prompts[1:], image))
+        if isinstance(rest, str):
+            return answers + [missing(rest)] * (len(prompts) - 1)
+        return answers + list(await asyncio.gather(*(self._digit(rendered, until) for rendered in rest)))
+
+    async def _digit(self, rendered: EngineInput | str, until: float) -> ScoreAnswer:
+        """The answer to a rendered question, or a missing one where it could not be rendered."""
+        if isinstance(rendered, str):
+            return missing(rendered)
+        output = await self._within(until, self._generate(rendered, self._one_digit))
+        if isinstance(output, str):
+            return missing(output)
         if not output.outputs or not output.outputs[0].logprobs:
             return missing("no_token")
         logprobs = output.outputs[0].logprobs[0]
         digits = [(text, logprobs[token].logprob) for token, text in self._digit_tokens.items() if token in logprobs]
-        return answer_from_logprobs(digits, self.min_digit_mass)
+        prompt_tokens, cached_tokens = _tokens(output)
+        answer = answer_from_logprobs(digits, self.min_digit_mass)
+        return replace(answer, prompt_tokens=prompt_tokens, cached_tokens=cached_tokens)
+
+    async def _describe(self, strip: StripRequest, until: float) -> StripAnswer:
+        try:
+            prompt, image = self._prompts.description(strip.num_frames), _image(*_pixels(strip))
+        except Refused as refused:
+            return StripAnswer(text=None, failure=refused.reason, model=self.fingerprint)
+        output: Any = await self._within(until, self._rendering.of_image(prompt, image))
+        if not isinstance(output, str):
+            output = await self._within(until, self._generate(output, self._few_words))
+        if isinstance(output, str):
+            return StripAnswer(text=None, failure=output, model=self.fingerprint)
+        text = clean_description(output.outputs[0].text) if output.outputs else ""
+        prompt_tokens, cached_tokens = _tokens(output)
+        return StripAnswer(
+            text=text or None,
+            failure=None if text else "no_words",
+            model=self.fingerprint,
+            prompt_tokens=prompt_tokens,
+            cached_tokens=cached_tokens,
+        )
+
+    async def _generate(self, rendered: EngineInput, sampling: Any) -> Any:
+        return [output async for output in self.engine.generate(rendered, sampling, uuid.uuid4().hex)][-1]
+
+    async def _within(self, until: float, work: Awaitable[T]) -> T | str:
+        """The result of some work in the engine, or the reason why there is none."""
+        try:
+            async with asyncio.timeout_at(until):
+                return await work
+        except TimeoutError:
+            return "deadline"
+        except self._prompt_errors as error:
+            log.warning("the engine refused a question: %s: %s", type(error).__name__, error)
+            return "bad_prompt"
+        except self._engine_errors as error:
+            log.warning("a question failed in the engine: %s: %s", type(error).__name__, error)
+            return "engine"
+
+    @cached_property
+    def _prompt_errors(self) -> tuple[type[Exception], ...]:
+        from vllm.exceptions import VLLMClientError
+
+        return (VLLMClientError,)  # a prompt that is too long, for one: the same again is refused again
 
     @cached_property
     def _engine_errors(self) -> tuple[type[Exception], ...]:
-        from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
+        from vllm.exceptions import VLLMServerError
 
-        return (EngineDeadError, EngineGenerateError, ValueError, RuntimeError)
+        return (VLLMServerError, ValueError, RuntimeError)
 
 
-def _start_engine(model: str, use_gpu: bool) -> tuple[Any, Any]:
+def _pixels(request: ScoreRequest | StripRequest) -> tuple[bytes, int, int]:
+    """Bytes, height and width of a request's image."""
+    if not (0 < request.height <= MAX_IMAGE_SIDE and 0 < request.width <= MAX_IMAGE_SIDE):
+        raise Refused("bad_image")
+    if len(request.image) != request.height * request.width * 3:
+        raise Refused("bad_image")
+    return request.image, request.height, request.width
+
+
+def _image(pixels: bytes, height: int, width: int) -> Image.Image:
+    return Image.frombytes("RGB", (width, height), pixels)
+
+
+def _tokens(output: Any) -> tuple[int, int]:
+    """Prompt tokens of a finished request, and how many of them the prefix cache held."""
+    return len(output.prompt_token_ids or ()), int(output.num_cached_tokens or 0)
+
+
+def _start_engine(model: str, use_gpu: bool, tensor_parallel: int, max_model_len: int) -> tuple[Any, Any]:
     """The engine and vLLM's SamplingParams type."""
     try:
         from vllm import SamplingParams
@@ -230,25 +281,8 @@ def _start_engine(model: str, use_gpu: bool) -> tuple[Any, Any]:
         raise ScorerError(
             f"vLLM cannot be imported ({error}); install the extra 'cpu' or 'gpu' of gem-ray (see README.md)"
         ) from error
-    arguments: dict[str, Any] = {
-        "model": model,
-        "limit_mm_per_prompt": {"image": 1},
-        "enable_prefix_caching": True,
-        "allowed_media_domains": [NO_MEDIA_DOMAIN],
-        "trust_remote_code": False,
-        "disable_log_stats": True,
-        # vLLM 0.32 keeps processed images in two mirrored caches. A request that is given up on its way updates one of
-        # them only, and every later question about that image comes back without a token.
-        "mm_processor_cache_gb": 0,
-        "use_tqdm_on_load": False,
-    }
-    if not use_gpu:
-        arguments |= {"enforce_eager": True, "block_size": CPU_BLOCK_SIZE, "distributed_executor_backend": "uni"}
-    if prompt_style(model) is PromptStyle.NANO:
-        arguments |= {"kv_cache_memory_bytes": NANO_CACHE_BYTES}
-    else:
-        arguments |= {"max_model_len": -1}  # as long as memory allows; a question is far shorter
     try:
+        arguments = engine_arguments(model, use_gpu, tensor_parallel, max_model_len)
         return AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments)), SamplingParams
     except (OSError, ValueError, RuntimeError) as error:
         raise ScorerError(

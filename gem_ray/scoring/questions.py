@@ -1,4 +1,4 @@
-"""Asks many questions about many images: in batches, a bounded number at a time, as often as it takes.
+"""Asks many questions: in batches, a bounded number at a time, as often as it takes, and keeps count of the cost.
 
 An absent scorer is waited for, visibly; a single missing answer is asked again where another try may help; whatever
 comes back is checked before anybody reckons with it.
@@ -7,17 +7,19 @@ comes back is checked before anybody reckons with it.
 from __future__ import annotations
 
 import asyncio
-import math
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gem_ray.errors import ScorerError
-from gem_ray.messages import ScoreAnswer, ScoreRequest
+from gem_ray.messages import Cost, Request, ScoreAnswer, ScoreRequest
 from gem_ray.scoring.engine import Scorer
-from gem_ray.scoring.prompts import NUM_DIGITS, missing
+from gem_ray.scoring.meter import CostMeter
+from gem_ray.scoring.prompts import NUM_DIGITS, checked
 
 TRANSIENT = frozenset({"deadline", "engine", "no_token"})
 """Reasons of a missing answer that another try may mend."""
@@ -32,12 +34,13 @@ class Questioner:
     Args:
         batch_questions: questions of one request
         max_in_flight: requests under way at a time
+        wordings: paraphrases in which ``ask`` puts each question
+        price_per_million_tokens, price_per_hour: see ``meter.CostMeter``
         sleep: waits a number of seconds
         clock: seconds, monotonic
 
     Attributes:
-        asked, missing: questions answered so far, and those of them without a usable answer
-        questions_per_s: of the last finished ``ask``
+        questions_per_s: of the last finished ``ask`` or ``ask_requests``, each wording a question
     """
 
     def __init__(
@@ -46,20 +49,38 @@ class Questioner:
         *,
         batch_questions: int,
         max_in_flight: int,
+        wordings: int = 1,
+        price_per_million_tokens: float = 0.0,
+        price_per_hour: float = 0.0,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._scorer, self._batch_questions = scorer, batch_questions
+        self._scorer, self._batch_questions, self._wordings = scorer, batch_questions, wordings
         self._places = asyncio.Semaphore(max_in_flight)
         self._sleep, self._clock = sleep, clock
-        self._mass = 0.0
-        self.asked = 0
-        self.missing = 0
+        self._meter = CostMeter(price_per_million_tokens, price_per_hour, clock)
+        self._mass, self._ended = 0.0, 0
         self.questions_per_s = 0.0
         self._failing = False
         self._last_error = ""
         self._in_flight = 0
         self._progress_at = clock()
+
+    @property
+    def cost(self) -> Cost:
+        """Of all questions so far, those under way included; may be read from another thread."""
+        return self._meter.cost
+
+    @property
+    def asked(self) -> int:
+        """Questions that the MLLM was asked and that have ended."""
+        cost = self._meter.cost
+        return cost.answered + cost.failed
+
+    @property
+    def missing(self) -> int:
+        """Those of ``asked`` without a usable answer."""
+        return self._meter.cost.failed
 
     @property
     def waiting(self) -> bool:
@@ -81,57 +102,77 @@ class Questioner:
     @property
     def digit_mass(self) -> float | None:
         """Mean probability on the digits over all answers, None before the first."""
-        return self._mass / self.asked if self.asked else None
+        return self._mass / self._ended if self._ended else None
 
     async def ask(self, images: NDArray[np.uint8], attributes: Sequence[str]) -> list[ScoreAnswer]:
-        """Ask for every attribute of every image.
+        """Ask for every attribute of every image, in each wording.
 
         Args:
             images: uint8 [N, H, W, 3]
 
         Returns:
-            N * n answers, image by image, attribute by attribute
+            N * n answers, image by image, attribute by attribute, each averaged over its wordings
         """
-        began = self._clock()
         requests = [
-            ScoreRequest(image=pixels, height=images.shape[1], width=images.shape[2], attribute=attribute)
+            ScoreRequest(
+                image=pixels, height=images.shape[1], width=images.shape[2], attribute=attribute, wording=wording
+            )
             for pixels in (image.tobytes() for image in images)  # one bytes object an image: it travels once a batch
             for attribute in attributes
+            for wording in range(self._wordings)
         ]
-        # Whole images in a batch where they fit, since questions about one image share its prefix.
-        size = max(self._batch_questions - self._batch_questions % len(attributes), 0) or self._batch_questions
-        batches = [requests[start : start + size] for start in range(0, len(requests), size)]
+        answers = await self.ask_requests(requests)
+        return [averaged(answers[start : start + self._wordings]) for start in range(0, len(answers), self._wordings)]
+
+    async def ask_requests(self, requests: Sequence[Request]) -> list[ScoreAnswer]:
+        """One answer for each request, in order, none of them averaged.
+
+        Questions about one image should follow one another: they then travel together and share its prefix.
+        """
+        began = self._clock()
+        batches = list(_batches(requests, self._batch_questions))
         answers = [answer for batch in await asyncio.gather(*map(self._ask_batch, batches)) for answer in batch]
         self.questions_per_s = len(answers) / max(self._clock() - began, 1e-9)
         return answers
 
-    async def _ask_batch(self, requests: list[ScoreRequest]) -> list[ScoreAnswer]:
+    async def _ask_batch(self, requests: list[Request]) -> list[ScoreAnswer]:
         async with self._places:
-            answers = await self._until_answered(requests)
-            for _ in range(MAX_TRIES - 1):
-                again = [index for index, answer in enumerate(answers) if answer.failure in TRANSIENT]
-                if not again:
-                    break
-                for index, answer in zip(again, await self._until_answered([requests[index] for index in again])):
-                    answers[index] = answer
-        self.asked += len(answers)
-        self.missing += sum(answer.probabilities is None for answer in answers)
+            self._meter.send(len(requests))
+            answers: list[ScoreAnswer] | None = None
+            try:
+                answers = await self._with_tries(requests)
+            finally:
+                if answers is None:
+                    self._meter.give_up(len(requests))
+            self._meter.end(answers)
         self._mass += sum(answer.digit_mass for answer in answers)
+        self._ended += len(answers)
         return answers
 
-    async def _until_answered(self, requests: list[ScoreRequest]) -> list[ScoreAnswer]:
+    async def _with_tries(self, requests: list[Request]) -> list[ScoreAnswer]:
+        answers = await self._until_answered(requests)
+        for _ in range(MAX_TRIES - 1):
+            again = [index for index, answer in enumerate(answers) if answer.failure in TRANSIENT]
+            if not again:
+                break
+            for index, answer in zip(again, await self._until_answered([requests[index] for index in again])):
+                answers[index] = answer
+        return answers
+
+    async def _until_answered(self, requests: list[Request]) -> list[ScoreAnswer]:
         wait_s = FIRST_WAIT_S
         while True:
             try:
-                answers = await self._score(requests)
+                answers = [checked(answer) for answer in await self._score(requests)]
+                self._meter.receive(answers)
                 self._failing = False
-                return [checked(answer) for answer in answers]
+                return answers
             except ScorerError as error:
                 self._failing, self._last_error = True, str(error)
                 await self._sleep(wait_s)
                 wait_s = min(2 * wait_s, LONGEST_WAIT_S)
 
-    async def _score(self, requests: list[ScoreRequest]) -> list[ScoreAnswer]:
+    async def _score(self, requests: list[Request]) -> list[ScoreAnswer]:
         if self._in_flight == 0:
             self._progress_at = self._clock()
         self._in_flight += 1
@@ -145,11 +186,42 @@ class Questioner:
         return answers
 
 
-def checked(answer: ScoreAnswer) -> ScoreAnswer:
-    """The answer, or a missing one where its numbers are no distribution over the digits."""
-    mass_good = math.isfinite(answer.digit_mass) and 0.0 <= answer.digit_mass <= 1.0
-    p = answer.probabilities
-    if p is None:
-        return answer if mass_good else missing(answer.failure or "bad_answer")
-    good = mass_good and len(p) == NUM_DIGITS and all(math.isfinite(value) and value >= 0 for value in p)
-    return answer if good and abs(sum(p) - 1.0) < 1e-3 else missing("bad_answer")
+def averaged(answers: Sequence[ScoreAnswer]) -> ScoreAnswer:
+    """One answer of the same question in several wordings: the mean of their digit probabilities.
+
+    The mean of probabilities is the answer to a wording drawn at random. It keeps the expected contingency table, which
+    is linear in them, unbiased over wordings, and a wording that leaves a digit out cannot veto it, as it would in a
+    mean of log-odds. A wording without an answer is left out; with none of them the answer is missing. Answers of two
+    models are not mixed: those of the one with more of them are taken.
+    """
+    if len(answers) == 1:
+        return answers[0]
+    real = [answer for answer in answers if answer.probabilities is not None]
+    model = Counter(answer.model for answer in real or answers).most_common(1)[0][0]
+    ours = [answer for answer in real if answer.model == model] or list(answers)
+    mean = np.mean([answer.probabilities or (np.nan,) * NUM_DIGITS for answer in ours], axis=0)
+    return ScoreAnswer(
+        probabilities=tuple(mean.tolist()) if real else None,
+        digit_mass=sum(answer.digit_mass for answer in ours) / len(ours),
+        failure=None if real else answers[0].failure,
+        model=model,
+        prompt_tokens=sum(answer.prompt_tokens for answer in answers),
+        cached_tokens=sum(answer.cached_tokens for answer in answers),
+        stored=all(answer.stored for answer in answers),
+    )
+
+
+def _batches(requests: Sequence[Request], size: int) -> Iterator[list[Request]]:
+    """Parts of at most ``size`` requests; those about one image stay together where they fit."""
+    batch: list[Request] = []
+    for _, group in groupby(requests, key=lambda request: getattr(request, "image", None)):
+        together = list(group)
+        if batch and len(batch) + len(together) > size:
+            yield batch
+            batch = []
+        batch += together
+        while len(batch) > size:
+            yield batch[:size]
+            batch = batch[size:]
+    if batch:
+        yield batch

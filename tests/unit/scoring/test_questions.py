@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from gem_ray.messages import ScoreAnswer, ScoreRequest
-from gem_ray.scoring.prompts import missing
-from gem_ray.scoring.questions import Questioner, checked
+from gem_ray.scoring.prompts import checked, missing
+from gem_ray.scoring.questions import Questioner
 from gem_ray.scoring.scripted import ScriptedScorer, answer_of_value
 
 ATTRIBUTES = ("male", "beard")
