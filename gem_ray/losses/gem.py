@@ -13,6 +13,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gem_ray.config import ObjectiveConfig
+from gem_ray.losses.covariance import dip_term
+from gem_ray.losses.total_correlation import critic_total_correlation, decompose_kl
 from gem_ray.models.gem import GemOutputs
 
 PIXEL_SCALE = 0.1  # standard deviation (gaussian) or scale (l1) of a pixel, for pixels in [0, 1]
@@ -27,6 +29,8 @@ class LossTerms(NamedTuple):
     graph: Tensor
     align: Tensor
     adversarial: Tensor
+    total_correlation: Tensor
+    covariance: Tensor
 
 
 def gem_loss(
@@ -38,27 +42,64 @@ def gem_loss(
     critic_terms: Tensor | None,
     config: ObjectiveConfig,
     step: int,
+    num_images: int = 0,
+    latent_logits_B: Tensor | None = None,
 ) -> LossTerms:
-    """L_G of method.md section 2, per image.
+    """L_G of method.md section 2 and the terms of the baselines, per image.
 
     Args:
         strength_KK, confidence_KK: the DisGraph
         targets_MK: standardised MLLM scores of the scored images, NaN where an answer is missing; None before any scan
         critic_terms: L_enc + L_dec, None without the adversarial term
-        step: position in the KL warm-up
+        step: position in the KL warm-up, or in the rise of the capacity
+        num_images: N of the data set, needed for the minibatch estimates of the total correlation
+        latent_logits_B: of the latent critic on z, None without one
     """
     zero = outputs.logits.new_zeros(())
-    beta = config.beta * min(1.0, (step + 1) / max(1, config.kl_warmup_steps))
     reconstruction = config.reconstruction_weight * reconstruction_term(outputs.logits, x_BCHW, config.reconstruction)
-    kl = beta * kl_per_dimension(outputs.mu, outputs.logvar).sum()
+    kl = kl_term(kl_per_dimension(outputs.mu, outputs.logvar).sum(), config, step)
     graph = config.graph_weight * graph_term(outputs.adjacency, strength_KK, confidence_KK)
     align = zero
     nodes_MK = outputs.scored_nodes if config.align_on == "z" else outputs.scored_nodes_rel
     if targets_MK is not None and nodes_MK is not None:
         align = config.align_weight * align_term(nodes_MK, targets_MK)
     adversarial = zero if critic_terms is None else config.adversarial_weight * critic_terms
-    total = reconstruction + kl + graph + align + adversarial
-    return LossTerms(total, reconstruction, kl, graph, align, adversarial)
+    correlation = zero
+    if config.total_correlation != "none":
+        correlation = config.total_correlation_weight * total_correlation_term(
+            outputs, config.total_correlation, num_images, latent_logits_B
+        )
+    covariance = zero
+    if config.covariance != "none":
+        second_kind = config.covariance == "z"
+        weights = config.covariance_off_diagonal, config.covariance_diagonal
+        covariance = dip_term(outputs.mu.float(), outputs.logvar.float(), second_kind, *weights)
+    total = reconstruction + kl + graph + align + adversarial + correlation + covariance
+    return LossTerms(total, reconstruction, kl, graph, align, adversarial, correlation, covariance)
+
+
+def kl_term(kl: Tensor, config: ObjectiveConfig, step: int) -> Tensor:
+    """beta KL with beta rising from 0, or gamma |KL - C| with C rising from 0 (Burgess et al. 2018, eq. 8)."""
+    if config.kl == "capacity":
+        capacity = config.capacity_nats * min(1.0, (step + 1) / config.capacity_steps)
+        return config.capacity_weight * (kl - capacity).abs()
+    return config.beta * min(1.0, (step + 1) / max(1, config.kl_warmup_steps)) * kl
+
+
+def total_correlation_term(outputs: GemOutputs, kind: str, num_images: int, latent_logits_B: Tensor | None) -> Tensor:
+    """TC(z) in nats, by the latent critic or from the minibatch.
+
+    Raises:
+        ValueError: the critic's logits, or the size of the data, are needed and not given
+    """
+    if kind == "critic":
+        if latent_logits_B is None:
+            raise ValueError("objective.total_correlation=critic needs the logits of the latent critic")
+        return critic_total_correlation(latent_logits_B)
+    if num_images < len(outputs.z):
+        raise ValueError(f"a minibatch estimate needs the size of the data set, at least {len(outputs.z)} images")
+    codes = outputs.z.float(), outputs.mu.float(), outputs.logvar.float()
+    return decompose_kl(*codes, num_images, stratified=kind == "stratified").total_correlation
 
 
 def reconstruction_term(logits_BCHW: Tensor, x_BCHW: Tensor, kind: str) -> Tensor:

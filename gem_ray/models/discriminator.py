@@ -1,6 +1,8 @@
-"""D(x, z_rel), whose optimum is log q(x, z) / p(x, z): the joint-KL critic of DEAR (Shen et al. 2020) that GEM uses."""
+"""Critics: D(x, z_rel), whose optimum is log q(x, z) / p(x, z) (DEAR, Shen et al. 2020, which GEM uses), and D(z)."""
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -33,3 +35,18 @@ class Discriminator(nn.Module):
         """Logits [B] in fp32."""
         pair = torch.cat([self.image(x_BCHW), self.code(z_rel_BL)], dim=1)
         return self.joint(pair).float().squeeze(1)
+
+
+class LatentCritic(nn.Module):
+    """FactorVAE's D(z), whose optimum is log q(z) / prod_k q(z_k): six hidden layers (Kim and Mnih 2018, appendix)."""
+
+    def __init__(self, latent_dim: int, width: int) -> None:
+        super().__init__()
+        sizes = [latent_dim, *[width] * 6]
+        layers = [layer for a, b in pairwise(sizes) for layer in (nn.Linear(a, b), LeakyReLU())]
+        self.layers = nn.Sequential(*layers, nn.Linear(width, 1))
+
+    def forward(self, z_BL: Tensor) -> Tensor:
+        """Logits [B] in fp32; positive means "from q(z)"."""
+        logits: Tensor = self.layers(z_BL).float().squeeze(1)
+        return logits

@@ -24,6 +24,7 @@ class GemOutputs(NamedTuple):
     logits: Tensor  # [B, 3, H, W] of the reconstruction
     mu: Tensor  # [B, L]
     logvar: Tensor  # [B, L]
+    z: Tensor  # [B, L] the samples, before message passing
     z_rel: Tensor  # [B, L]
     adjacency: Tensor  # [K, K] refined strengths, [source, target]
     scored_nodes: Tensor | None  # [M, K] first dimension of each node's mean, for the images with MLLM scores
@@ -63,13 +64,15 @@ class Gem(nn.Module):
         images = x_BCHW if scored_MCHW is None else torch.cat([x_BCHW, scored_MCHW])
         mu, logvar = self.encode(images)
         adjacency_KK = self.refined_adjacency(strength_KK)
-        z_rel_BL = self._relate(reparameterize(mu[:num_images], logvar[:num_images], noise_BL), adjacency_KK)
+        z_BL = reparameterize(mu[:num_images], logvar[:num_images], noise_BL)
+        z_rel_BL = self._relate(z_BL, adjacency_KK)
         scored_mu = mu[num_images:] if scored_MCHW is not None else None
         generated_z_rel = None if prior_noise_BL is None else self._relate(prior_noise_BL, adjacency_KK)
         return GemOutputs(
             logits=self.decode(z_rel_BL),
             mu=mu[:num_images],
             logvar=logvar[:num_images],
+            z=z_BL,
             z_rel=z_rel_BL,
             adjacency=adjacency_KK,
             scored_nodes=None if scored_mu is None else self.node_codes(scored_mu)[..., 0],

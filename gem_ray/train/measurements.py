@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import fields
 from typing import Any
 
@@ -11,14 +12,17 @@ import torch.distributed as dist
 from torch import Tensor
 
 from gem_ray import telemetry
-from gem_ray.config import GemConfig
+from gem_ray.config import GemConfig, ObjectiveConfig
 from gem_ray.errors import TrainingError
 from gem_ray.losses.gem import LossTerms, kl_per_dimension
 from gem_ray.messages import Cost, RescorerStatus
 from gem_ray.models.gem import GemOutputs
 from gem_ray.train.relation_feed import RelationFeed, RelationPoller
 
-CRITIC = "discriminator"
+CRITICS: dict[str, Callable[[ObjectiveConfig], bool]] = {
+    "discriminator": lambda objective: objective.adversarial_weight > 0,
+    "latent_critic": lambda objective: objective.total_correlation == "critic",
+}
 
 
 class Measurements:
@@ -33,11 +37,11 @@ class Measurements:
         self._window_started = self._started
         self._shown = 0.0
 
-    def add(self, step: int, terms: LossTerms, critic_loss: Tensor | None, outputs: GemOutputs) -> None:
+    def add(self, step: int, terms: LossTerms, critic_losses: dict[str, Tensor], outputs: GemOutputs) -> None:
         """Keep one step's terms on the device; nothing is waited for."""
-        critic = terms.total.new_zeros(()) if critic_loss is None else critic_loss
+        off = terms.total.new_zeros(())
         self._steps.append(step)
-        self._terms.append(torch.stack([*terms, critic]))
+        self._terms.append(torch.stack([*terms, *(critic_losses.get(name, off) for name in CRITICS)]))
         self._outputs = outputs
 
     def reduce(self, done: int, feed: RelationFeed, poller: RelationPoller | None) -> dict[str, Any]:
@@ -50,15 +54,14 @@ class Measurements:
         stacked = torch.stack(self._terms)
         dist.all_reduce(stacked)
         table = (stacked / dist.get_world_size()).cpu()
-        names = [*LossTerms._fields, CRITIC]
+        names = [*LossTerms._fields, *CRITICS]
         self._check_finite(table, names)
         kl = kl_per_dimension(self._outputs.mu.detach(), self._outputs.logvar.detach()).cpu()
         num_nodes, node_dim = self._config.model.num_nodes, self._config.model.node_dim
         now = time.monotonic()
         num_images = len(self._steps) * self._config.data.batch_size
         line: dict[str, Any] = dict(zip(names, table.mean(dim=0).tolist(), strict=True))
-        if self._config.objective.adversarial_weight == 0:
-            line[CRITIC] = None
+        line |= {name: None for name, is_on in CRITICS.items() if not is_on(self._config.objective)}
         line |= {
             "time": time.time(),
             "epoch": done / self._steps_per_epoch,

@@ -5,7 +5,7 @@ Everything random comes in from outside, so a step is a function of parameters, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -13,23 +13,21 @@ import torch
 from torch import Tensor, nn
 
 from gem_ray.config import GemConfig, ObjectiveConfig
-from gem_ray.losses.gem import LossTerms, critic_term, discriminator_loss, gem_loss
-from gem_ray.models.discriminator import Discriminator
+from gem_ray.losses.gem import LossTerms, gem_loss
 from gem_ray.models.gem import Gem, GemOutputs
+from gem_ray.train.critics import Critic, build_critics, joint_loss, joint_terms, latent_logits, latent_loss
 
 
 @dataclass
 class Parts:
-    """What a step changes. ``model`` and ``critic`` are what is called, wrapped by DDP on several workers."""
+    """What a step changes. ``model`` is what is called: ``gem``, wrapped by DDP on several workers."""
 
     gem: Gem
     model: nn.Module
     optimizer: torch.optim.Optimizer
     device: torch.device
     autocast: bool
-    discriminator: Discriminator | None = None
-    critic: nn.Module | None = None
-    discriminator_optimizer: torch.optim.Optimizer | None = None
+    critics: dict[str, Critic] = field(default_factory=dict)
 
 
 class Inputs(NamedTuple):
@@ -37,12 +35,13 @@ class Inputs(NamedTuple):
 
     images: Tensor  # [B, 3, H, W] float in [0, 1]
     noise: Tensor  # [B, L] standard normal, for the reparameterisation
-    prior_noise: Tensor | None  # [B, L] samples of the prior, None without the adversarial term
+    prior_noise: Tensor | None  # [B, L] samples of the prior, None without a critic
     strength: Tensor  # [K, K] of the DisGraph
     confidence: Tensor  # [K, K]
     scored_images: Tensor | None  # [M, 3, H, W], None before any scan
     targets: Tensor | None  # [M, K] standardised MLLM scores, NaN where missing
     step: int
+    num_images: int = 0  # of the data set, for minibatch estimates of the total correlation
 
 
 def build_parts(config: GemConfig, image_size: int, device: torch.device) -> Parts:
@@ -62,13 +61,7 @@ def build_parts(config: GemConfig, image_size: int, device: torch.device) -> Par
         device=device,
         autocast=use_bf16(config.train.precision, device),
     )
-    if config.objective.adversarial_weight > 0:
-        discriminator = Discriminator(config.model, image_size).to(device)
-        discriminator = discriminator.to(memory_format=memory_format)  # type: ignore[call-overload]
-        parts.discriminator = parts.critic = discriminator
-        parts.discriminator_optimizer = torch.optim.Adam(
-            discriminator.parameters(), lr=config.train.discriminator_learning_rate, betas=(0.5, 0.9), fused=fused
-        )
+    parts.critics = build_critics(config, gem, device, memory_format)
     return parts
 
 
@@ -81,59 +74,45 @@ def use_bf16(precision: str, device: torch.device) -> bool:
     return torch.cpu._is_avx512_bf16_supported()
 
 
-def train_step(parts: Parts, inputs: Inputs, objective: ObjectiveConfig) -> tuple[LossTerms, Tensor | None, GemOutputs]:
-    """Update everything but the critic, then the critic (the two are alternated, see method.md section 2).
+def train_step(
+    parts: Parts, inputs: Inputs, objective: ObjectiveConfig
+) -> tuple[LossTerms, dict[str, Tensor], GemOutputs]:
+    """Update everything but the critics, then the critics (the two are alternated, see method.md section 2).
 
     Returns:
-        detached loss terms, the critic's loss (None without one) and the outputs of the forward pass
+        detached loss terms, each critic's loss by name, and the outputs of the forward pass
     """
+    x, critics = inputs.images, parts.critics
+    joint, latent = critics.get("discriminator"), critics.get("latent_critic")
     with torch.autocast(parts.device.type, torch.bfloat16, enabled=parts.autocast):
-        outputs: GemOutputs = parts.model(
-            inputs.images, inputs.noise, inputs.strength, inputs.scored_images, inputs.prior_noise
-        )
+        prior_noise = inputs.prior_noise if joint else None
+        outputs: GemOutputs = parts.model(x, inputs.noise, inputs.strength, inputs.scored_images, prior_noise)
+        adversarial = joint_terms(joint, x, outputs, objective)
+        logits = latent_logits(latent, outputs)
     terms = gem_loss(
         outputs,
-        inputs.images,
+        x,
         inputs.strength,
         inputs.confidence,
         inputs.targets,
-        _critic_terms(parts, inputs.images, outputs, objective),
+        adversarial,
         objective,
         inputs.step,
+        inputs.num_images,
+        logits,
     )
     parts.optimizer.zero_grad(set_to_none=True)
     terms.total.backward()
     parts.optimizer.step()
-    critic_loss = _update_critic(parts, inputs.images, outputs)
-    return LossTerms(*(term.detach() for term in terms)), critic_loss, outputs
-
-
-def _critic_terms(parts: Parts, x: Tensor, outputs: GemOutputs, objective: ObjectiveConfig) -> Tensor | None:
-    if parts.discriminator is None or outputs.generated_logits is None or outputs.generated_z_rel is None:
-        return None
-    parts.discriminator.requires_grad_(False)
+    critic_losses: dict[str, Tensor] = {}
     with torch.autocast(parts.device.type, torch.bfloat16, enabled=parts.autocast):
-        encoder_logits = parts.discriminator(x, outputs.z_rel)
-        decoder_logits = parts.discriminator(Gem.images(outputs.generated_logits), outputs.generated_z_rel)
-    parts.discriminator.requires_grad_(True)
-    return critic_term(encoder_logits, decoder_logits, objective.importance_clamp)
-
-
-def _update_critic(parts: Parts, x: Tensor, outputs: GemOutputs) -> Tensor | None:
-    if parts.critic is None or parts.discriminator_optimizer is None:
-        return None
-    assert outputs.generated_logits is not None
-    assert outputs.generated_z_rel is not None
-    pairs = torch.cat([x, Gem.images(outputs.generated_logits).detach()])
-    codes = torch.cat([outputs.z_rel.detach(), outputs.generated_z_rel.detach()])
-    # One call for both halves: DDP synchronises the gradients of one forward pass.
-    with torch.autocast(parts.device.type, torch.bfloat16, enabled=parts.autocast):
-        logits = parts.critic(pairs, codes)
-    loss = discriminator_loss(*logits.chunk(2))
-    parts.discriminator_optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    parts.discriminator_optimizer.step()
-    return loss.detach()
+        if joint:
+            critic_losses["discriminator"] = joint_loss(joint, x, outputs)
+        if latent:
+            assert inputs.prior_noise is not None
+            critic_losses["latent_critic"] = latent_loss(latent, outputs, inputs.prior_noise)
+    critic_losses = {name: critics[name].descend(loss) for name, loss in critic_losses.items()}
+    return LossTerms(*(term.detach() for term in terms)), critic_losses, outputs
 
 
 def step_noise(seed: int, step: int, purpose: int, num_rows: int, width: int) -> Tensor:
@@ -144,12 +123,12 @@ def step_noise(seed: int, step: int, purpose: int, num_rows: int, width: int) ->
 
 
 def state_tensors(parts: Parts) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """(model, optimiser) state as flat named tensors, the critic's beside the model's."""
+    """(model, optimiser) state as flat named tensors, the critics' beside the model's."""
     model = {f"gem.{name}": tensor for name, tensor in parts.gem.state_dict().items()}
     optimizer = _optimizer_tensors("gem", parts.gem, parts.optimizer)
-    if parts.discriminator is not None and parts.discriminator_optimizer is not None:
-        model |= {f"discriminator.{name}": tensor for name, tensor in parts.discriminator.state_dict().items()}
-        optimizer |= _optimizer_tensors("discriminator", parts.discriminator, parts.discriminator_optimizer)
+    for prefix, critic in parts.critics.items():
+        model |= {f"{prefix}.{name}": tensor for name, tensor in critic.module.state_dict().items()}
+        optimizer |= _optimizer_tensors(prefix, critic.module, critic.optimizer)
     return model, optimizer
 
 
@@ -157,9 +136,9 @@ def load_state_tensors(parts: Parts, model: dict[str, Tensor], optimizer: dict[s
     """The inverse of ``state_tensors``; strict, so a checkpoint of another model fails by name."""
     parts.gem.load_state_dict(_below(model, "gem."))
     _load_optimizer_tensors(parts.gem, parts.optimizer, _below(optimizer, "gem."))
-    if parts.discriminator is not None and parts.discriminator_optimizer is not None:
-        parts.discriminator.load_state_dict(_below(model, "discriminator."))
-        _load_optimizer_tensors(parts.discriminator, parts.discriminator_optimizer, _below(optimizer, "discriminator."))
+    for prefix, critic in parts.critics.items():
+        critic.module.load_state_dict(_below(model, f"{prefix}."))
+        _load_optimizer_tensors(critic.module, critic.optimizer, _below(optimizer, f"{prefix}."))
 
 
 def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

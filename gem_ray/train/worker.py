@@ -73,10 +73,10 @@ def train_worker(settings: dict[str, str]) -> None:
             if log and event:
                 log.event(event)
 
-            terms, critic_loss, outputs = train_step(
+            terms, critic_losses, outputs = train_step(
                 parts, make_inputs(config, parts, feed, loader, batch, step, rank, world), config.objective
             )
-            measurements.add(step, terms, critic_loss, outputs)
+            measurements.add(step, terms, critic_losses, outputs)
             influence.add()
 
             done = step + 1
@@ -116,8 +116,8 @@ def resume(run: Storage, parts: Parts, start_graph: DisGraph) -> tuple[int, Rela
 def wrap_for_world(parts: Parts) -> None:
     """Wrap what is called in DDP where there are several workers, after the state has been loaded."""
     parts.model = ray.train.torch.prepare_model(parts.model, move_to_device=False)
-    if parts.critic is not None:
-        parts.critic = ray.train.torch.prepare_model(parts.critic, move_to_device=False)
+    for critic in parts.critics.values():
+        critic.called = ray.train.torch.prepare_model(critic.called, move_to_device=False)
 
 
 def make_inputs(
@@ -136,12 +136,13 @@ def make_inputs(
     return Inputs(
         images=to_float(batch.images, device, config.train.channels_last),
         noise=noise(NOISE),
-        prior_noise=noise(PRIOR_NOISE) if parts.critic is not None else None,
+        prior_noise=noise(PRIOR_NOISE) if parts.critics else None,
         strength=feed.strength,
         confidence=feed.confidence,
         scored_images=None if rows is None else scored_images(config, feed, loader, rows, device),
         targets=None if rows is None else feed.targets[torch.from_numpy(rows).to(device)],
         step=step,
+        num_images=loader.steps_per_epoch * config.data.batch_size,
     )
 
 

@@ -32,6 +32,7 @@ def make_outputs(seed: int = 0, num_images: int = 4, num_scored: int = 3) -> Gem
         logits=draw(num_images, 3, 2, 2),
         mu=draw(num_images, 5),
         logvar=draw(num_images, 5),
+        z=draw(num_images, 5),
         z_rel=draw(num_images, 5),
         adjacency=draw(2, 2),
         scored_nodes=draw(num_scored, 2),

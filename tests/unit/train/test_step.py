@@ -1,5 +1,7 @@
 """The training step: deterministic, resumable, and sensitive to the graph."""
 
+import math
+
 import pytest
 import torch
 from safetensors.torch import load, save
@@ -111,13 +113,57 @@ def test_the_adversarial_term_trains_a_critic_beside_the_model():
     config = make_config(adversarial_weight=1.0)
     parts = build_parts(config, SIZE, CPU)
     before = {name: tensor.clone() for name, tensor in state_tensors(parts)[0].items()}
-    terms, critic_loss, _ = train_step(parts, make_inputs(with_prior=True), config.objective)
+    terms, critic_losses, _ = train_step(parts, make_inputs(with_prior=True), config.objective)
     after = state_tensors(parts)[0]
-    assert critic_loss is not None
-    assert torch.isfinite(critic_loss)
+    assert torch.isfinite(critic_losses["discriminator"])
     assert terms.adversarial != 0
     assert any(not torch.equal(before[k], after[k]) for k in before if k.startswith("discriminator."))
-    assert all(parameter.requires_grad for parameter in parts.discriminator.parameters())
+    assert all(parameter.requires_grad for parameter in parts.critics["discriminator"].module.parameters())
+
+
+def test_a_latent_critic_trains_beside_the_model_and_its_total_correlation_reaches_the_encoder():
+    config = make_config(total_correlation="critic", total_correlation_weight=5.0, latent_critic_width=16)
+    parts = build_parts(config, SIZE, CPU)
+    before = {name: tensor.clone() for name, tensor in state_tensors(parts)[0].items()}
+    terms, critic_losses, outputs = train_step(parts, make_inputs(with_prior=True), config.objective)
+    after = state_tensors(parts)[0]
+    assert outputs.generated_logits is None  # the prior's noise is for the shuffle alone
+    assert float(critic_losses["latent_critic"]) == pytest.approx(math.log(2.0), rel=0.1)  # it knows nothing yet
+    assert terms.total_correlation != 0
+    assert any(not torch.equal(before[k], after[k]) for k in before if k.startswith("latent_critic."))
+    assert all(parameter.requires_grad for parameter in parts.critics["latent_critic"].module.parameters())
+
+
+@pytest.mark.parametrize("kind", ["weighted", "stratified"])
+def test_minibatch_total_correlation_needs_the_size_of_the_data(kind):
+    config = make_config(total_correlation=kind, total_correlation_weight=5.0)
+    parts = build_parts(config, SIZE, CPU)
+    with pytest.raises(ValueError, match="size of the data set"):
+        train_step(parts, make_inputs(), config.objective)
+    terms, _, _ = train_step(parts, make_inputs()._replace(num_images=1_000), config.objective)
+    assert terms.total_correlation != 0
+
+
+@pytest.mark.parametrize("kind", ["mu", "z"])
+def test_the_covariance_term_lowers_what_latents_share(kind):
+    sizes = []
+    for weight in (0.0, 2_000.0):
+        config = make_config(covariance=kind, covariance_off_diagonal=weight, covariance_diagonal=0.0)
+        parts = build_parts(config, SIZE, CPU)
+        run_steps(config, parts, range(30))
+        outputs = train_step(parts, make_inputs(30), config.objective)[2]
+        covariance = torch.cov(outputs.mu.detach().T)
+        sizes.append(float((covariance - torch.diag(covariance.diagonal())).abs().sum()))
+    assert sizes[1] < 0.7 * sizes[0]
+
+
+def test_the_capacity_form_holds_the_kl_at_its_target():
+    config = make_config(kl="capacity", capacity_nats=4.0, capacity_steps=1, capacity_weight=1_000.0)
+    config.train.learning_rate = 3e-3
+    parts = build_parts(config, SIZE, CPU)
+    terms = run_steps(config, parts, range(150), with_scores=False)
+    assert float(terms[-1].kl) / 1_000.0 < 1.0  # |KL - 4| in nats
+    assert float(terms[0].kl) / 1_000.0 > 2.0
 
 
 def test_bf16_autocast_stays_close_to_fp32():
