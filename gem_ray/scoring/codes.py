@@ -12,6 +12,7 @@ from torch import Tensor
 
 from gem_ray.checkpoint import Checkpoint, load_checkpoint
 from gem_ray.config_json import config_from_json
+from gem_ray.data.shards import read_manifest, read_records
 from gem_ray.errors import DataError
 from gem_ray.graph.disgraph import DisGraph
 from gem_ray.models.gem import Gem
@@ -32,6 +33,20 @@ class ImageSource(Protocol):
     def read(self, start: int, stop: int) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
         """Record numbers [N] and images uint8 [N, H, W, 3]."""
         ...
+
+
+class DataImages:
+    """The images of a data set that training may see: all but the held-out ones at its end."""
+
+    def __init__(self, data: Storage, holdout: int) -> None:
+        self._data = data
+        self._manifest = read_manifest(data)
+        self.count = max(0, self._manifest.count - holdout)
+
+    def read(self, start: int, stop: int) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+        """See ``ImageSource``."""
+        records = read_records(self._data, self._manifest, start, stop)
+        return records.index, records.images
 
 
 @dataclass(frozen=True)
@@ -57,13 +72,15 @@ class NewestModel:
         return torch.cat([mu for mu, _ in parts]), torch.cat([logvar for _, logvar in parts])
 
     @torch.no_grad()
-    def decode(self, z_BL: Tensor) -> NDArray[np.uint8]:
-        """Images uint8 [B, H, W, 3] of codes, which pass through the graph first."""
-        parts = [self.model.images(self.model.decode(part)) for part in self._relate(z_BL).split(BATCH)]
-        return to_pixels(torch.cat(parts))
-
-    def _relate(self, z_BL: Tensor) -> Tensor:
+    def relate(self, z_BL: Tensor) -> Tensor:
+        """Codes [B, L] once the graph has acted."""
         return self.model.relate(z_BL, self.strength)
+
+    @torch.no_grad()
+    def decode(self, z_rel_BL: Tensor) -> NDArray[np.uint8]:
+        """Images uint8 [B, H, W, 3] of codes on which the graph has acted."""
+        parts = [self.model.images(self.model.decode(part)) for part in z_rel_BL.split(BATCH)]
+        return to_pixels(torch.cat(parts))
 
 
 def newest_model(run: Storage) -> NewestModel | None:

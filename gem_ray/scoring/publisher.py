@@ -121,6 +121,7 @@ class Publisher:
             "images": index.tolist(),
             "sources": list(sources),
             "positions": drawn.positions.tolist(),
+            "weights": None if drawn.weights is None else drawn.weights.tolist(),
             # The diagonal, which is no edge, says how well each node moves its own attribute.
             **_relation_lists(relations),
             "expectations": _finite((probabilities @ np.arange(NUM_DIGITS)).round(3)),

@@ -13,20 +13,18 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import numpy as np
 import ray
 import torch
-from numpy.typing import NDArray
 from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from gem_ray.config import GemConfig
 from gem_ray.config_json import config_from_json, config_to_json
-from gem_ray.data.shards import read_manifest, read_records
 from gem_ray.errors import ScorerError
 from gem_ray.graph.staleness import Staleness
 from gem_ray.graph.store import connect_store
 from gem_ray.messages import RescorerStatus
+from gem_ray.scoring.codes import DataImages
 from gem_ray.scoring.deployment import ServeScorer
 from gem_ray.scoring.rescoring import Rescoring
 from gem_ray.scoring.samples import CheckpointSamples
@@ -39,20 +37,6 @@ log = logging.getLogger(__name__)
 NAMESPACE = "gem_ray"
 START_S = 60.0
 STOP_S = 10.0
-
-
-class DataImages:
-    """The images of a data set that training may see: all but the held-out ones at its end."""
-
-    def __init__(self, data: Storage, holdout: int) -> None:
-        self._data = data
-        self._manifest = read_manifest(data)
-        self.count = max(0, self._manifest.count - holdout)
-
-    def read(self, start: int, stop: int) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
-        """See ``rescoring.Images``."""
-        records = read_records(self._data, self._manifest, start, stop)
-        return records.index, records.images
 
 
 class Rescorer:
@@ -69,7 +53,6 @@ class Rescorer:
         torch.set_num_threads(1)  # training has the other cores
         logging.getLogger("ray.serve").setLevel(logging.WARNING)
         config = config_from_json(config_json)
-        images = DataImages(data, config.data.holdout)
         images = DataImages(data, config.data.holdout)
         self._rescoring = Rescoring(
             config.scoring,

@@ -56,7 +56,7 @@ class CheckpointSamples:
         if newest is None:
             return None
         codes = recombined_codes(newest, self._images, num_images, seed)
-        return Samples(newest.step, newest.graph.version, newest.decode(codes))
+        return Samples(newest.step, newest.graph.version, newest.decode(newest.relate(codes)))
 
 
 def recombined_codes(newest: NewestModel, images: ImageSource, num_codes: int, seed: int) -> Tensor:

@@ -84,9 +84,10 @@ def test_samples_pass_through_the_graph(run):
     newest = newest_model(run)
     assert newest is not None
     codes = recombined_codes(newest, NumberedImages(), 8, seed=0)
-    through = newest.decode(codes)
-    cut = replace(newest, strength=torch.zeros(3, 3)).decode(codes)
-    assert (through != cut).any()
+    drawn = CheckpointSamples(run, NumberedImages()).draw(8, seed=0)
+    assert drawn is not None
+    np.testing.assert_array_equal(drawn.images, newest.decode(newest.relate(codes)))
+    assert (drawn.images != newest.decode(replace(newest, strength=torch.zeros(3, 3)).relate(codes))).any()
 
 
 def test_there_is_nothing_to_draw_before_the_first_checkpoint(tmp_path):
