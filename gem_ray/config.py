@@ -449,6 +449,27 @@ class ScanConfig:
 
 
 @dataclass(kw_only=True)
+class NamingConfig:
+    """``jobs.name_attributes``: what each latent of a trained model changes, in words."""
+
+    candidates: list[str] = field(default_factory=list)
+    """Names to choose among, beside those that a capable model proposes; empty takes model.attributes of the run."""
+    model: str | None = None
+    """MLLM to ask, with the other scoring options of the command line; None asks the run's, with the run's options."""
+    images: int = 8
+    """Start images of the strips that are scored."""
+    steps: int = 7
+    """Positions of a latent in one strip."""
+    described: int = 3
+    """Strips of each latent that a capable model describes in open words; 0 takes the candidates alone."""
+
+    def __post_init__(self) -> None:
+        _check(self.images >= 2, f"naming.images={self.images} must be at least 2: one image has no standard error")
+        _check(self.steps >= 3, f"naming.steps={self.steps} must be at least 3, or chance can do as well")
+        _check(self.described >= 0, f"naming.described={self.described} must not be negative")
+
+
+@dataclass(kw_only=True)
 class RunConfig:
     """Where a run lives, and the Ray it uses."""
 
@@ -482,6 +503,7 @@ class GemConfig:
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
     check: CheckConfig = field(default_factory=CheckConfig)
     scan: ScanConfig = field(default_factory=ScanConfig)
+    naming: NamingConfig = field(default_factory=NamingConfig)
 
     def __post_init__(self) -> None:
         _check(

@@ -31,5 +31,9 @@ class ScorerError(GemRayError):
     """The MLLM cannot be loaded, or did not answer in time."""
 
 
+class ScorerBusyError(ScorerError):
+    """The MLLM has as much to do as it takes; ask again a little later."""
+
+
 class TrainingError(GemRayError):
     """Training cannot go on: a loss that is not finite, a checkpoint that cannot be written."""

@@ -5,13 +5,16 @@ from __future__ import annotations
 import logging
 import math
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from gem_ray.config import GemConfig
+from gem_ray.errors import ConfigError
 
 NAMESPACE = "gem_ray"
+CONNECT_S = 5.0
 # Ray's own defaults leave a hung worker unnoticed for ten minutes; a step here takes well under a second.
 TRAIN_ENVIRONMENT = {
     "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S": "60",
@@ -31,6 +34,11 @@ QUIET_ENVIRONMENT = {
     # Two busy cores do not answer Serve's probe within its default of 0.1 s; it then warns and tries again.
     "RAY_SERVE_QUEUE_LENGTH_RESPONSE_DEADLINE_S": "2",
 }
+# How often callers and replicas report their load to the autoscaler; 10 s by default, as long as the delay itself.
+AUTOSCALING_ENVIRONMENT = {
+    "RAY_SERVE_HANDLE_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "2",
+    "RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "2",
+}
 
 
 @contextmanager
@@ -44,7 +52,7 @@ def ray_session(config: GemConfig) -> Iterator[str | None]:
     """
     address = config.run.address or os.environ.get("RAY_ADDRESS")
     place = CLUSTER_ENVIRONMENT if address else LOCAL_ENVIRONMENT
-    for name, value in {**TRAIN_ENVIRONMENT, **QUIET_ENVIRONMENT, **place}.items():
+    for name, value in {**TRAIN_ENVIRONMENT, **QUIET_ENVIRONMENT, **AUTOSCALING_ENVIRONMENT, **place}.items():
         os.environ.setdefault(name, value)
     import ray
 
@@ -73,9 +81,44 @@ def ray_session(config: GemConfig) -> Iterator[str | None]:
         ray.shutdown()
 
 
+@contextmanager
+def running_ray(config: GemConfig) -> Iterator[None]:
+    """Join a Ray that is up, for the length of the body; none is started.
+
+    Without ``run.address`` or RAY_ADDRESS it is the one that was last started on this machine.
+
+    Raises:
+        ConfigError: there is none
+    """
+    for name, value in {**QUIET_ENVIRONMENT, **AUTOSCALING_ENVIRONMENT}.items():
+        os.environ.setdefault(name, value)
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    address = config.run.address or os.environ.get("RAY_ADDRESS") or "auto"
+    try:
+        host, _, port = address.rpartition(":")
+        if port.isdecimal() and "/" not in host:
+            socket.create_connection((host, int(port)), timeout=CONNECT_S).close()  # Ray itself tries for five minutes
+        ray.init(address=address, namespace=NAMESPACE, logging_level=logging.ERROR, log_to_driver=False)
+    except OSError as error:
+        raise ConfigError(
+            f"no Ray is up at {address!r}: start the run first, or set run.address to its cluster ({error})"
+        ) from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
 def local_cpus(config: GemConfig) -> int:
-    """Logical CPUs of a local Ray: the workers, the scorer, and as many again for Ray Data as prepare uses."""
-    scoring = config.scoring.max_replicas * config.scoring.num_cpus if config.scoring.scorer != "none" else 0
+    """Logical CPUs of a local Ray: workers, scorers, and as many again for Ray Data as prepare uses.
+
+    One scorer more than there may be: a change of the MLLM loads the new one before it lets the old one go.
+    """
+    scoring = (config.scoring.max_replicas + 1) * config.scoring.num_cpus if config.scoring.scorer != "none" else 0
     wanted = config.train.num_workers * config.train.cpus_per_worker + scoring + config.prepare.concurrency
     return max(os.cpu_count() or 1, math.ceil(wanted) + 1)
 
