@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from gem_ray.config import ScoringConfig
 from gem_ray.messages import Cost, PairRequest, ScoreAnswer
 from gem_ray.scoring.answers import RememberingScorer, StoredAnswers
-from gem_ray.scoring.calibration import calibrated, grey_request
+from gem_ray.scoring.calibration import GREY, calibrated
 from gem_ray.scoring.engine import Scorer
-from gem_ray.scoring.prompts import PROMPT_VERSION
+from gem_ray.scoring.prompts import PROMPT_VERSION, missing
 from gem_ray.scoring.questions import Questioner
 from gem_ray.storage import Storage
 
@@ -124,7 +124,7 @@ class Asker:
         answers = await self._of_one_model(lambda: self._questioner.ask(images, names))
         if not self._config.calibrate:
             return answers
-        await self._learn_content_free(columns)
+        await self._learn_content_free(columns, images.shape[1:])
         wanted = list(columns) * len(images)
         return [self._calibrated(answer, column) for answer, column in zip(answers, wanted, strict=True)]
 
@@ -150,11 +150,12 @@ class Asker:
                 raise ModelChanged(new[0])
             await self._sleep(ROLLING_WAIT_S)
 
-    async def _learn_content_free(self, columns: Sequence[int]) -> None:
+    async def _learn_content_free(self, columns: Sequence[int], shape: tuple[int, ...]) -> None:
+        """Ask about a grey image of the same shape, once for each attribute and model."""
         unknown = [column for column in columns if column not in self._content_free]
         if unknown:
-            requests = [grey_request(self._attributes[column]) for column in unknown]
-            answers = await self._of_one_model(lambda: self._questioner.ask_requests(requests))
+            names, grey = [self._attributes[column] for column in unknown], np.full((1, *shape), GREY, np.uint8)
+            answers = await self._of_one_model(lambda: self._questioner.ask(grey, names))
             self._content_free |= {
                 column: np.array(answer.probabilities)
                 for column, answer in zip(unknown, answers, strict=True)
@@ -162,8 +163,10 @@ class Asker:
             }
 
     def _calibrated(self, answer: ScoreAnswer, column: int) -> ScoreAnswer:
-        if answer.probabilities is None or column not in self._content_free:
+        if answer.probabilities is None:
             return answer
+        if column not in self._content_free:  # one that is not calibrated must not be mixed with those that are
+            return missing("no_content_free_answer", answer.digit_mass)
         better = calibrated(np.array(answer.probabilities), self._content_free[column])
         return replace(answer, probabilities=tuple(better.tolist()))
 

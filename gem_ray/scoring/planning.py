@@ -93,7 +93,9 @@ def plan_round(
         waiting -= 1
         if kind == "samples":
             cost = config.sample_images * wordings
-            plan = replace(plan, sample_attributes=selectors.samples.attributes(values[EvidenceKind.SAMPLES], share, cost))
+            plan = replace(
+                plan, sample_attributes=selectors.samples.attributes(values[EvidenceKind.SAMPLES], share, cost)
+            )
             spent = len(plan.sample_attributes) * cost
         elif kind == "traversals":
             cost = config.traversal_images * config.traversal_steps * wordings
@@ -101,8 +103,9 @@ def plan_round(
             plan = replace(plan, traversed=_with_own(pairs, None if share is None else share // cost))
             spent = _num_columns(plan.traversed) * cost
         elif kind == "judgements":
-            plan = replace(plan, judged=selectors.judgements.pairs(values[EvidenceKind.JUDGEMENTS], offers.judgement_cost, share))
-            spent = len(plan.judged) * offers.judgement_cost
+            cost = offers.judgement_cost
+            plan = replace(plan, judged=selectors.judgements.pairs(values[EvidenceKind.JUDGEMENTS], cost, share))
+            spent = len(plan.judged) * cost
         else:
             images = min(config.round_images, offers.num_images)
             if share is not None:  # fewer images of two attributes rather than none

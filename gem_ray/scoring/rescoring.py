@@ -189,7 +189,7 @@ class Rescoring:
         offers = Offers(
             num_images=self._images.count - int(self.table.asked.all(axis=1).sum()),
             new_checkpoint=step is not None and step != self._seen_step,
-            judgement_cost=len(pair_requests(*self._attributes[:2], self._config.wordings)),
+            judgement_cost=len(pair_requests(self._attributes[0], self._attributes[1], self._config.wordings)),
         )
         values = {kind: edge_values(signal, weights_of(kind)) for kind, signal in signals.items()}
         return plan_round(self._selectors, values, offers, self._config, self._budget.available())

@@ -79,7 +79,7 @@ class ScoreTable:
         Args:
             index: int64 [N], record numbers
             answers: image by image, attribute by attribute
-            columns: the attributes that were asked about, None for all; a missing answer never replaces one that is there
+            columns: the attributes that were asked about, None for all; a missing answer never replaces another
         """
         asked = np.arange(len(self.attributes)) if columns is None else np.asarray(columns, dtype=np.int64)
         new = np.asarray(index, dtype=np.int64)[~np.isin(index, self.index)]

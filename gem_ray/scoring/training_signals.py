@@ -1,4 +1,4 @@
-"""What the newest checkpoint says of the edges: how much the loss hangs on each, and what was learned beside the prior."""
+"""What the newest checkpoint says of the edges: how much the loss hangs on each, and what was learned."""
 
 from __future__ import annotations
 

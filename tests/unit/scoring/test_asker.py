@@ -41,9 +41,7 @@ def answer_of(model: str, probabilities: tuple[float, ...] = (0.0, 0.0, 1.0, 0.0
 def make_asker(run: Storage, scorer: ScriptedScorer, clock: Clock | None = None, **options: Any) -> Asker:
     clock = clock or Clock()
     config = ScoringConfig(**options)
-    return Asker(
-        config, run, ATTRIBUTES, scorer, "old", lambda name, amount, **labels: None, clock.sleep, clock
-    )
+    return Asker(config, run, ATTRIBUTES, scorer, "old", lambda name, amount, **labels: None, clock.sleep, clock)
 
 
 @pytest.fixture
@@ -127,7 +125,5 @@ def test_calibration_takes_out_what_the_model_says_of_a_grey_image(run: Storage)
 
 def test_protocols_tell_apart_how_answers_were_had(run: Storage) -> None:
     scorer = ScriptedScorer(lambda request: replace(answer_of("old")))
-    protocols = {
-        make_asker(run, scorer, **options).protocol for options in ({}, {"calibrate": True}, {"wordings": 2})
-    }
+    protocols = {make_asker(run, scorer, **options).protocol for options in ({}, {"calibrate": True}, {"wordings": 2})}
     assert len(protocols) == 3

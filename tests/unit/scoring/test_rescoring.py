@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,11 +19,11 @@ from gem_ray.errors import GraphError
 from gem_ray.graph.disgraph import DisGraph
 from gem_ray.graph.staleness import Staleness
 from gem_ray.messages import EvidenceKind, Push, PushReply, ScoreAnswer, ScoreRequest
-from gem_ray.scoring.prompts import missing
+from gem_ray.scoring.prompts import PROMPT_VERSION, missing
 from gem_ray.scoring.rescoring import Rescoring
 from gem_ray.scoring.samples import Samples
 from gem_ray.scoring.scores import read_scores
-from gem_ray.scoring.scripted import ScriptedScorer, answer_of_value
+from gem_ray.scoring.scripted import ScriptedScorer, answer_of_value, judge_of
 from gem_ray.scoring.selection import EdgeSignals
 from gem_ray.scoring.signals import signals_of
 from gem_ray.scoring.traversals import Traversals
@@ -130,6 +131,7 @@ def make_rescoring(
     count: int = 400,
     traversals: ScriptedTraversals | None = None,
     on_count: Callable[..., None] = lambda name, amount, **labels: None,
+    clock: Callable[[], float] = time.monotonic,
     **options: Any,
 ) -> Rescoring:
     settings = {"initial_images": 200, "round_images": 50, "round_every_s": 0.0, "max_in_flight": 3} | options
@@ -152,6 +154,7 @@ def make_rescoring(
         model="scripted",
         count=on_count,
         sleep=no_sleep,
+        clock=clock,
     )
 
 
@@ -199,7 +202,7 @@ def test_every_edge_names_evidence_that_can_be_read(run: Storage) -> None:
     run_until(make_rescoring(run, store, ScriptedScorer(true_answer)), lambda: len(store.pushes) >= 1)
     push = store.pushes[0]
     evidence = json.loads(run.read_bytes(f"evidence/{push.evidence_id}"))
-    assert (evidence["kind"], evidence["model"], evidence["prompt_version"]) == ("scores", "scripted", "score-1")
+    assert (evidence["kind"], evidence["model"], evidence["prompt_version"]) == ("scores", "scripted", PROMPT_VERSION)
     assert evidence["scores"]["sha256"] == push.scores.sha256
     assert read_scores(run, push.scores).index.tolist() == list(range(128))
     assert evidence["cost"]["asked"] == 128 * 6
@@ -365,7 +368,9 @@ def test_samples_of_a_checkpoint_show_its_relations_by_the_statistic_of_the_data
 
 def test_judgements_of_pairs_move_the_graph_and_keep_their_answers_as_evidence(run: Storage) -> None:
     store = MemoryStore()
-    scorer = ScriptedScorer(true_answer, judge=judge_of(true_strength()))
+    truth = true_strength()
+    table = {(a, b): float(truth[i, j]) for i, a in enumerate(ATTRIBUTES) for j, b in enumerate(ATTRIBUTES)}
+    scorer = ScriptedScorer(true_answer, judge=judge_of(table, position_bias=0.5))
     rescoring = make_rescoring(run, store, scorer, judgements=True, initial_images=2, count=2)
     run_until(rescoring, lambda: any(push.kind is EvidenceKind.JUDGEMENTS for push in store.pushes))
     push = next(push for push in store.pushes if push.kind is EvidenceKind.JUDGEMENTS)
@@ -378,9 +383,7 @@ def test_judgements_of_pairs_move_the_graph_and_keep_their_answers_as_evidence(r
 def test_rounds_keep_to_the_budget_of_questions(run: Storage) -> None:
     now = [0.0]
     scorer = ScriptedScorer(true_answer)
-    rescoring = make_rescoring(
-        run, MemoryStore(), scorer, count=100_000, questions_per_minute=60, clock=lambda: now[0]
-    )
+    rescoring = make_rescoring(run, MemoryStore(), scorer, count=100_000, questions_per_minute=60, clock=lambda: now[0])
 
     def a_second_passes() -> bool:
         now[0] += 1.0
