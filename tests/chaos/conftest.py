@@ -1,0 +1,63 @@
+"""What the tests of the MLLM's deployment share: a Ray of their own with Serve, and eyes for its processes."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+
+import psutil
+import pytest
+import ray
+from ray import serve
+
+FindProcesses = Callable[[str], list[psutil.Process]]
+WaitUntil = Callable[..., float]
+
+
+@pytest.fixture(scope="module")
+def ray_with_serve() -> Iterator[None]:
+    """More logical CPUs than this machine may have: replicas of scripted scorers need next to none."""
+    ray.init(
+        num_cpus=8,
+        include_dashboard=False,
+        object_store_memory=400_000_000,
+        namespace="gem_ray",
+        _node_ip_address="127.0.0.2",
+        log_to_driver=False,
+    )
+    logging.getLogger("ray.serve").setLevel(logging.ERROR)  # it warns of each refusal and each lost replica
+    yield
+    serve.shutdown()
+    ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def find_processes() -> FindProcesses:
+    """Live processes below this test whose title holds a name."""
+
+    def find(name: str) -> list[psutil.Process]:
+        return [process for process in psutil.Process().children(recursive=True) if name in _title(process)]
+
+    return find
+
+
+def _title(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline()) if process.status() != psutil.STATUS_ZOMBIE else ""
+    except psutil.NoSuchProcess:
+        return ""
+
+
+@pytest.fixture(scope="session")
+def wait_until() -> WaitUntil:
+    """Waits for a condition; gives the seconds it took."""
+
+    def wait(condition: Callable[[], bool], what: str, timeout_s: float = 240.0) -> float:
+        began = time.monotonic()
+        while not condition():
+            assert time.monotonic() - began < timeout_s, f"waited {timeout_s:g} s in vain: {what}"
+            time.sleep(0.1)
+        return time.monotonic() - began
+
+    return wait
