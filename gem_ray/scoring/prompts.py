@@ -92,10 +92,10 @@ _PAIR_QUESTIONS = {
             "Which way does '{target}' go directly when '{source}' is made stronger?",
         ),
         (
-            "Give one digit from 0 (certainly not) to 5 (certainly).\n"
-            "Where '{source}' shows in a picture, is '{target}' directly more to be expected than elsewhere?",
-            "Give one digit from 0 (certainly not) to 5 (certainly).\n"
-            "Is '{target}' directly more to be expected in a picture where '{source}' shows than elsewhere?",
+            "Give one digit from 0 (far less) to 5 (far more).\n"
+            "Where '{source}' shows in a picture, is '{target}' directly less or more to be expected than elsewhere?",
+            "Give one digit from 0 (far less) to 5 (far more).\n"
+            "Is '{target}' directly less or more to be expected in a picture where '{source}' shows than elsewhere?",
         ),
     ),
 }
@@ -201,8 +201,8 @@ def special_texts(added_tokens: Iterable[tuple[str, bool]]) -> frozenset[str]:
         added_tokens: (text, whether the tokenizer calls it special); one that is not special counts too, unless it is
             a plain word or a run of blanks, with which some tokenizers merely extend their vocabulary
     """
-    texts = ((text.replace("\u2581", " ").strip(), special) for text, special in added_tokens)
-    return frozenset(text.casefold() for text, special in texts if text and (special or not text.isalpha()))
+    texts = ((_folded(text).strip(), special) for text, special in added_tokens)
+    return frozenset(text for text, special in texts if text and (special or not text.isalpha()))
 
 
 def holds_special(name: str, specials: Iterable[str]) -> bool:
@@ -210,9 +210,14 @@ def holds_special(name: str, specials: Iterable[str]) -> bool:
 
     A token made of letters alone, such as ``pad``, counts as a whole word, or "ipad" could not be asked about.
     """
-    folded = unicodedata.normalize("NFKC", name).casefold()
+    folded = _folded(name)
     words = set(re.split(r"[\W_]+", folded))
     return any(text in words if text.isalpha() else text in folded for text in specials)
+
+
+def _folded(text: str) -> str:
+    """Without letter case, compatibility forms, and the sign that SentencePiece writes for a blank."""
+    return unicodedata.normalize("NFKC", text).casefold().replace("\u2581", " ")
 
 
 def missing(reason: str, digit_mass: float = 0.0) -> ScoreAnswer:
