@@ -10,12 +10,12 @@ import asyncio
 import time
 from dataclasses import replace
 
-from gem_ray.config import GemConfig, ScoringConfig
+from gem_ray.config import GemConfig
 from gem_ray.data.images import ImageShape
 from gem_ray.data.labelled import read_labelled
 from gem_ray.scoring.asker import Asker
 from gem_ray.scoring.checks import DRAWN, Check
-from gem_ray.scoring.engine import VLLMScorer
+from gem_ray.scoring.deployment import vllm_scorer
 from gem_ray.scoring.examination import Sitting, examine, face_sittings, labelled_sitting
 from gem_ray.scoring.model_files import model_fingerprint
 from gem_ray.scoring.patience import with_patience
@@ -58,7 +58,7 @@ def read_sittings(config: GemConfig) -> list[Sitting]:
 
 
 async def _check(config: GemConfig, sittings: list[Sitting], attributes: tuple[str, ...]) -> Check:
-    scorer = _build_scorer(config.scoring)
+    scorer = vllm_scorer(config.scoring)
     try:
         fingerprint = model_fingerprint(config.scoring.model)
         # Remembered answers would be right, but nobody would learn how fast the model is.
@@ -90,14 +90,4 @@ async def _check(config: GemConfig, sittings: list[Sitting], attributes: tuple[s
         num_questions=found.num_questions,
         questions_per_s=found.num_questions / found.seconds,
         attributes=found.attributes,
-    )
-
-
-def _build_scorer(config: ScoringConfig) -> VLLMScorer:
-    return VLLMScorer(
-        config.model,
-        min_digit_mass=config.min_digit_mass,
-        deadline_s=config.deadline_s,
-        use_gpu=config.num_gpus > 0,
-        num_threads=max(1, int(config.num_cpus)),
     )
