@@ -1,9 +1,9 @@
 """Relations in order of strength, each with an interval, and which of them may be noise. Pure.
 
-An interval is the estimate and 1.96 standard errors to both sides. Among n(n - 1) of them one in twenty would exclude 0
-by chance, so an edge counts as found only where its two-sided p-value survives Benjamini and Hochberg's (1995) control
-of the false discovery rate over all directed pairs with evidence; the rest "may be noise". Every edge whose interval
-includes 0 is among them.
+An interval is the estimate and 1.96 standard errors to both sides, on the scale of Fisher's z. Among n(n - 1) of them
+one in twenty would exclude 0 by chance, so an edge counts as found only where its two-sided p-value survives Benjamini
+and Hochberg's (1995) control of the false discovery rate over all directed pairs with evidence; the rest "may be
+noise". Every edge whose interval includes 0 is among them.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from scipy.stats import false_discovery_control, norm
 
 from gem_ray.evaluation.relations import edge_fidelity
 from gem_ray.graph.disgraph import FOLLOWED, DisGraph
+from gem_ray.graph.relations import strength_interval, strength_z
 from gem_ray.messages import EvidenceKind
 
-TWO_SIDED_95 = 1.96
 FALSE_DISCOVERIES = 0.05
 """At most this share of the edges that are not marked is expected to be noise."""
 
@@ -67,17 +67,17 @@ def ranked_pairs(graph: DisGraph) -> tuple[RankedPair, ...]:
     names, n = graph.attributes, len(graph.attributes)
     error, fidelity = graph.standard_error, edge_fidelity(graph)
     adjusted = adjusted_p_values(graph.strength, error)
+    low, high = strength_interval(graph.strength, error)
 
     def edge(i: int, j: int) -> RankedEdge:
         known = bool(np.isfinite(error[i, j]))
-        strength, reach = float(graph.strength[i, j]), TWO_SIDED_95 * float(error[i, j])
         return RankedEdge(
             source=names[i],
             target=names[j],
-            strength=strength,
+            strength=float(graph.strength[i, j]),
             standard_error=float(error[i, j]) if known else None,
-            low=max(-1.0, strength - reach) if known else None,
-            high=min(1.0, strength + reach) if known else None,
+            low=float(low[i, j]) if known else None,
+            high=float(high[i, j]) if known else None,
             adjusted_p=float(adjusted[i, j]) if known else None,
             may_be_noise=not known or bool(adjusted[i, j] > FALSE_DISCOVERIES),
             confidence=float(graph.confidence[i, j]),
@@ -110,11 +110,8 @@ def adjusted_p_values(strength: NDArray[np.floating], standard_error: NDArray[np
     tested = np.isfinite(standard_error) & ~np.eye(len(strength), dtype=bool)
     adjusted = np.full(strength.shape, np.nan)
     if tested.any():
-        # A standard error of 0 belongs to an exact strength: certain, unless there is none.
-        size = np.divide(
-            np.abs(strength), standard_error, out=np.where(strength == 0, 0.0, np.inf), where=standard_error > 0
-        )
-        adjusted[tested] = false_discovery_control(2 * norm.sf(size[tested]), method="bh")
+        size = np.abs(strength_z(strength, standard_error))[tested]
+        adjusted[tested] = false_discovery_control(2 * norm.sf(size), method="bh")
     return adjusted
 
 

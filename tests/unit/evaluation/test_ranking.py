@@ -42,9 +42,12 @@ def test_pairs_come_strongest_first_with_both_directions_side_by_side():
 
 def test_an_interval_is_two_standard_errors_wide_and_stays_in_range():
     edge = ranked_pairs(make_graph())[0].first
-    assert (edge.low, edge.high) == (pytest.approx(0.7 - 1.96 * 0.02), pytest.approx(0.7 + 1.96 * 0.02))
+    assert (edge.low, edge.high) == (
+        pytest.approx(0.7 - 1.96 * 0.02, abs=3e-3),
+        pytest.approx(0.7 + 1.96 * 0.02, abs=3e-3),
+    )
     wide = ranked_pairs(make_graph(error=np.full((3, 3), 0.5)))[0].first
-    assert wide.high == 1.0
+    assert 0.9 < wide.high < 1.0
 
 
 def test_an_edge_without_evidence_has_no_interval_and_is_not_called_found():
@@ -57,10 +60,11 @@ def test_an_edge_without_evidence_has_no_interval_and_is_not_called_found():
 
 def test_an_interval_that_includes_zero_is_always_marked():
     rng = np.random.default_rng(0)
-    strength, error = rng.normal(0, 0.1, (3, 3)), np.full((3, 3), 0.05)
-    for pair in ranked_pairs(make_graph(np.clip(strength, -1, 1), error)):
-        for edge in (pair.first, pair.second):
-            assert edge.may_be_noise or edge.low > 0 or edge.high < 0
+    for _ in range(20):
+        strength, error = rng.uniform(-1, 1, (3, 3)), rng.exponential(0.3, (3, 3))
+        for pair in ranked_pairs(make_graph(strength, error)):
+            for edge in (pair.first, pair.second):
+                assert edge.may_be_noise or edge.low > 0 or edge.high < 0
 
 
 def test_the_false_discovery_rate_is_controlled_over_all_pairs_and_single_intervals_are_not():

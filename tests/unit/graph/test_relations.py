@@ -16,6 +16,7 @@ from gem_ray.graph.relations import (
     somers_d,
     somers_d_of_values,
     strength_interval,
+    strength_z,
 )
 
 # CelebA, 202,599 images: P(beard | male), P(male | beard), P(male), P(beard).
@@ -214,13 +215,26 @@ def test_intervals_of_real_values_cover_the_truth_as_often_as_they_say(inflated,
 
 
 def test_interval_stays_in_range_and_spans_it_without_evidence():
-    low, high = strength_interval(np.array([0.0, 1.0, -0.98, 0.3]), np.array([np.inf, 0.01, 0.05, 0.1]))
+    strength, error = np.array([0.0, 1.0, -0.98, 0.3, 0.4]), np.array([np.inf, 1 / 60, 0.05, 0.1, 0.0])
+    low, high = strength_interval(strength, error)
     assert (low >= -1).all()
     assert (high <= 1).all()
     assert (low[0], high[0]) == (-1, 1)
-    assert high[2] > -0.95
-    assert low[3] < 0.3 - 0.19
-    assert (strength_interval(np.array(0.3), np.array(0.1), 0.5)[0] > low[3]).all()
+    assert (high[1], low[1]) == (1, pytest.approx(0.9, abs=0.03))  # 60 of 60: three in 60 may well be otherwise
+    assert (low[2], high[2]) == (pytest.approx(-0.993, abs=0.003), pytest.approx(-0.70, abs=0.05))
+    assert (low[3], high[3]) == (pytest.approx(0.3 - 0.196, abs=0.02), pytest.approx(0.3 + 0.196, abs=0.02))
+    assert (low[4], high[4]) == (pytest.approx(0.4), pytest.approx(0.4))
+    assert strength_interval(np.array(0.3), np.array(0.1), 0.5)[0] > low[3]
+
+
+def test_interval_excludes_zero_where_its_z_is_large_enough():
+    rng = np.random.default_rng(18)
+    strength, error = rng.uniform(-1, 1, 500), rng.exponential(0.3, 500)
+    low, high = strength_interval(strength, error)
+    excluded = (low > 0) | (high < 0)
+    np.testing.assert_array_equal(excluded, np.abs(strength_z(strength, error)) > 1.959964)
+    exact = strength_z(np.array([0.4, -0.4, 0.0, 0.4]), np.array([0.0, 0.0, 0.0, np.inf]))
+    assert exact.tolist() == [np.inf, -np.inf, 0.0, 0.0]
 
 
 @pytest.mark.parametrize("estimator", ["most_likely", "rounded", "expectation", "expected_table"])
