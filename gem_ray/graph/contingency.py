@@ -42,7 +42,9 @@ def somers_d(table: NDArray[np.float64]) -> NDArray[np.float64]:
     rows = table.sum(-1)
     not_tied = rows.sum(-1) ** 2 - (rows**2).sum(-1)
     concordance = (table * _signs(table)).sum((-2, -1))
-    return np.divide(concordance, not_tied, out=np.zeros_like(not_tied, dtype=np.float64), where=not_tied > 0)
+    d = np.divide(concordance, not_tied, out=np.zeros_like(not_tied, dtype=np.float64), where=not_tied > 0)
+    # Of two attributes that agree entirely it may round to 1 + 2e-16, for which the store would refuse all edges.
+    return np.clip(d, -1.0, 1.0)
 
 
 def jackknife_error(
