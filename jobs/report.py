@@ -8,18 +8,11 @@ from jobs.compose import run_job
 
 def main(config: GemConfig) -> None:
     """Evaluate the run under its own configuration; only ``run`` and ``storage`` are taken from the command line."""
-    from dataclasses import replace
-
-    from gem_ray.config_json import config_from_json
-    from gem_ray.errors import DataError
+    from gem_ray.evaluation.stored_run import stored_config
     from gem_ray.storage import Storage
 
     run = Storage(f"{config.run.uri}/{config.run.name}", config.storage)
-    try:
-        stored = config_from_json(run.read_bytes("config.json").decode())
-    except FileNotFoundError as error:
-        raise DataError(f"there is no run at {run.uri}; set run.uri and run.name to those of its training") from error
-    stored = replace(stored, run=config.run, storage=config.storage)
+    stored = stored_config(run, config)
 
     from gem_ray.evaluation.report import format_summary, write_report  # seconds of imports that a typo need not cost
 
