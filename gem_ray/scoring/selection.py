@@ -18,7 +18,8 @@ from gem_ray.errors import ConfigError, GraphError
 from gem_ray.graph.layers import TYPICAL_STRENGTH, confidence_of
 
 POLICIES = ("value", "round_robin", "uniform", "everything")
-LEAST_SHARE = 0.1  # of the average number of answers: below it a standard error is itself too noisy to be divided by N
+LEAST_SHARE = 0.1  # of the average number of answers, below which a pair gets no more valuable
+TYPICAL_ANSWERS = 50.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,9 +73,10 @@ class SignalWeights:
     num_observations: float = 1.0
 
 
-FRESH_LOOK = SignalWeights(standard_error=0.0, disagreement=1.0, age=0.5, num_observations=0.0)
+FRESH_LOOK = SignalWeights(standard_error=0.0, disagreement=1.0, age=2.0, num_observations=0.0)
 """For evidence that a new answer replaces (traversals, samples): the same number of pictures of a later checkpoint has
-the same standard error, so a second look gains nothing but what has changed since the first."""
+the same standard error, so a second look gains nothing but what has changed since the first. Age counts for much: it
+costs little where the learned weights tell what has changed, and bounds the loss where they do not (docs/results.md)."""
 
 
 def edge_values(signals: EdgeSignals, weights: SignalWeights = SignalWeights()) -> NDArray[np.float64]:
@@ -84,10 +86,13 @@ def edge_values(signals: EdgeSignals, weights: SignalWeights = SignalWeights()) 
         value = (error + w_age mean(error) age / mean(age))
                 * (mean(N) / N)^w_num * (1 - w_inf + w_inf influence / mean(influence))
 
-    The first term is the posterior variance of a strength with prior N(0, t^2), t the typical strength: an infinite
-    error counts as t. The second is the variance of the mean of two answers that are ``gap`` apart. All three are in
-    squared units of a strength; age, N and influence enter relative to their means, so their units do not matter. A
-    signal that is not known counts as nothing (influence and N: as average). A pair that was never asked about comes
+    The first term is the posterior variance of a strength with prior N(0, t^2), t the typical strength: no evidence
+    counts as t. The second is the variance of the mean of two answers that are ``gap`` apart. All three are in squared
+    units of a strength; age and influence enter relative to their means, so their units do not matter. Where N is
+    known, se^2 N is drawn to its mean over all pairs as if by ``TYPICAL_ANSWERS`` answers, since few answers that
+    happen to agree would claim to be exact; an error that is still infinite after N answers is taken to be that mean.
+
+    A signal that is not known counts as nothing (influence and N: as average). A pair that was never asked about comes
     before every other.
 
     Returns:
@@ -96,7 +101,7 @@ def edge_values(signals: EdgeSignals, weights: SignalWeights = SignalWeights()) 
     off_diagonal = ~np.eye(len(signals.standard_error), dtype=bool)
     finite_age = off_diagonal & np.isfinite(signals.age)
     asked = finite_age | (off_diagonal & np.isfinite(signals.standard_error))
-    left_open = 1.0 - confidence_of(_known(signals.standard_error, np.inf))
+    left_open = 1.0 - confidence_of(_steadied(signals.standard_error, signals.num_observations, asked))
     error = np.sqrt(
         weights.standard_error * TYPICAL_STRENGTH**2 * left_open
         + weights.order_gap * np.square(_known(signals.order_gap) / 2.0)
@@ -113,6 +118,23 @@ def edge_values(signals: EdgeSignals, weights: SignalWeights = SignalWeights()) 
     first = (values.max() or TYPICAL_STRENGTH) * (1.0 + care)
     result: NDArray[np.float64] = np.where(asked, values, np.where(off_diagonal, first, 0.0))
     return result
+
+
+def _steadied(
+    standard_error: NDArray[np.float64], num_observations: NDArray[np.integer] | None, asked: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """Standard errors with the scatter of few answers drawn to that of the average pair."""
+    error = _known(standard_error, np.inf)
+    if num_observations is None:
+        return error
+    count = np.maximum(num_observations, 0).astype(np.float64)
+    measured = asked & np.isfinite(error) & (count > 0)
+    if not measured.any():
+        return error
+    scatter = np.where(measured, count * np.square(np.where(measured, error, 0.0)), 0.0)
+    own = np.where(measured, count, 0.0)
+    steadied = (own * scatter + TYPICAL_ANSWERS * scatter[measured].mean()) / (own + TYPICAL_ANSWERS)
+    return np.where(asked & (count > 0), np.sqrt(steadied / np.maximum(count, 1.0)), error)
 
 
 def _known(signal: NDArray[np.floating], unknown: float = 0.0) -> NDArray[np.float64]:

@@ -87,8 +87,10 @@ def test_values_are_those_of_the_formula_computed_by_hand() -> None:
         influence=np.array([[0, 1.0], [4.0, 0]]),
         num_observations=np.array([[0, 100], [300, 0]]),
     )
-    first = np.sqrt(0.09 / 2 + 0.01 + 0.25 * 0.16)  # t = .3: the posterior variance at an error of .3 is .045
-    second = np.sqrt(0.09 * 0.16 / 0.25)
+    # Scatter 100 * .09 = 9 and 300 * .16 = 48, mean 28.5; each drawn to the mean by 50 answers.
+    squares = [(100 * 9 + 50 * 28.5) / 150 / 100, (300 * 48 + 50 * 28.5) / 350 / 300]
+    first, second = (0.09 * square / (0.09 + square) for square in squares)  # the posterior variance with t = .3
+    first, second = np.sqrt(first + 0.01 + 0.25 * 0.16), np.sqrt(second)
     mean = (first + second) / 2
     expected = [
         (first + 0.1 * mean * 0.5) * (0.5 + 0.5 * 0.4) * 2,
@@ -99,9 +101,9 @@ def test_values_are_those_of_the_formula_computed_by_hand() -> None:
     assert not np.diag(values).any()
 
 
-def test_units_of_age_influence_and_observations_do_not_matter() -> None:
+def test_units_of_age_and_influence_do_not_matter() -> None:
     rng = np.random.default_rng(0)
-    arrays = {name: rng.exponential(size=(N, N)) for name in ("influence", "age", "num_observations")}
+    arrays = {name: rng.exponential(size=(N, N)) for name in ("influence", "age")}
     other = {name: 1000.0 * array for name, array in arrays.items()}
     np.testing.assert_allclose(edge_values(make_signals(**arrays)), edge_values(make_signals(**other)))
 
@@ -132,10 +134,25 @@ def test_a_pair_that_was_asked_in_vain_does_not_come_before_those_never_asked() 
     error[2, 4] = np.inf
     values = edge_values(make_signals(standard_error=error, age=age))
     assert best(values) == (2, 4)
-    values[2, 4] = 0.0
-    assert best(values) == (1, 3)
-    worse = make_signals(standard_error=with_edge(0.1, np.inf), disagreement=with_edge(2.0, 0.0))
-    assert edge_values(worse)[1, 3] < edge_values(worse).max()
+    # An attribute that no image shows has an infinite error for ever; it must not draw every question to itself.
+    assert values[1, 3] == pytest.approx(values[0, 1])
+    few = edge_values(make_signals(standard_error=error, age=age, num_observations=with_edge(50, 10)))
+    assert few[1, 3] > few[0, 1]
+
+
+def test_without_a_count_a_pair_asked_in_vain_counts_as_quite_unknown() -> None:
+    signals = replace(make_signals(standard_error=with_edge(0.1, np.inf)), num_observations=None)
+    only_error = SignalWeights(order_gap=0, disagreement=0, age=0, influence=0, num_observations=0)
+    assert edge_values(signals, only_error)[1, 3] == pytest.approx(0.3)
+
+
+def test_a_small_error_of_few_answers_is_not_believed() -> None:
+    lucky = with_edge(0.1, 0.001)
+    only_error = SignalWeights(order_gap=0, disagreement=0, age=0, influence=0)
+    few = edge_values(make_signals(standard_error=lucky, num_observations=with_edge(500, 5)), only_error)
+    many = edge_values(make_signals(standard_error=lucky, num_observations=np.full((N, N), 500)), only_error)
+    assert best(few) == (1, 3)
+    assert many[1, 3] == many[~np.eye(N, dtype=bool)].min()
 
 
 def test_nothing_known_at_all_makes_every_pair_worth_the_same() -> None:
