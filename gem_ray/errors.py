@@ -27,6 +27,10 @@ class GraphError(GemRayError):
     """A DisGraph, journal or snapshot that breaks its own rules."""
 
 
+class NotKeptError(GraphError):
+    """A version of the graph that never was, or is not kept any more."""
+
+
 class ScorerError(GemRayError):
     """The MLLM cannot be loaded, or did not answer in time."""
 

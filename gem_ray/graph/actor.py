@@ -15,7 +15,7 @@ import time
 import ray
 
 from gem_ray.config import GraphConfig
-from gem_ray.errors import GemRayError, GraphError, StorageError
+from gem_ray.errors import GemRayError, GraphError, NotKeptError, StorageError
 from gem_ray.graph.disgraph import DisGraph
 from gem_ray.graph.history import changes_between, edge_record
 from gem_ray.graph.journal import Journal, open_journal
@@ -99,6 +99,12 @@ class GraphStore:
                 change = edge_record(record, before, graph, i, j)
                 changes += [] if change is None else [change]
         return tuple(changes)
+
+    @ray.method(concurrency_group="read")
+    def at(self, version: int) -> DisGraph:
+        """The graph as it was in a kept version."""
+        self._ready()
+        return self._at(version)
 
     @ray.method(concurrency_group="read")
     def diff(self, before: int, after: int) -> tuple[EdgeChange, ...]:
@@ -214,7 +220,7 @@ class GraphStore:
             base = max((v for v in kept if v <= version), default=None)
             current = self._ready().version
             if base is None or version > current:
-                raise GraphError(
+                raise NotKeptError(
                     f"version {version} is not kept: there are {kept[0]} to {current} "
                     f"(graph.keep_versions={self._config.keep_versions})"
                 )

@@ -150,6 +150,14 @@ class StoreClient:
         newest_first = reversed(self.history(source, target, deadline_s))
         return tuple(dict.fromkeys(record.evidence_id for record in newest_first if record.evidence_id))
 
+    def at(self, version: int, deadline_s: float = 60.0) -> DisGraph:
+        """The graph as it was in a kept version.
+
+        Raises:
+            NotKeptError: it is not
+        """
+        return self._call("at", version, deadline_s=deadline_s, attempt_s=deadline_s)
+
     def diff(self, before: int, after: int, deadline_s: float = 60.0) -> tuple[EdgeChange, ...]:
         """Edges that differ between two kept versions."""
         return self._call("diff", before, after, deadline_s=deadline_s, attempt_s=deadline_s)
