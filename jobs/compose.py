@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import inspect
+import itertools
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -86,16 +87,18 @@ def run_job(name: str, purpose: str, main: Callable[[GemConfig], None]) -> NoRet
 
 
 def help_text(name: str, purpose: str) -> str:
-    """Usage, experiments, and every option with its default and meaning."""
-    experiments = ", ".join(sorted(path.stem for path in (CONFIGS / "experiment").glob("*.yaml")))
+    """Usage, choices of the groups, and every option with its default and meaning."""
     lines = [
-        f"usage: python -m {name} [experiment=NAME] [group.option=value ...] [--config] [--help]",
+        f"usage: python -m {name} [mllm=NAME] [scoring=NAME] [experiment=NAME] [group.option=value ...] "
+        "[--config] [--help]",
         "",
         purpose,
         "",
-        f"experiments: {experiments}",
         "--config prints the whole configuration as JSON and does nothing else.",
     ]
+    for group in ("mllm", "scoring", "experiment"):
+        lines += ["", f"{group}=NAME sets several options at once; NAME is one of"]
+        lines += [f"  {choice:12} {meaning}" for choice, meaning in choices(group).items()]
     documented = _field_docs()
     for group, cls in get_type_hints(GemConfig).items():
         lines += ["", f"{group}: {inspect.cleandoc(cls.__doc__ or '')}"]
@@ -105,6 +108,16 @@ def help_text(name: str, purpose: str) -> str:
             lines.append(f"  {group}.{field.name}={'null' if default is None else default}")
             lines.append(f"      {documented[cls.__name__, field.name]}")
     return "\n".join(lines)
+
+
+def choices(group: str) -> dict[str, str]:
+    """Files of ``configs/GROUP``, and what the comment at the head of each says."""
+    found = {}
+    for path in sorted((CONFIGS / group).glob("*.yaml")):
+        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("# @package")]
+        comment = itertools.takewhile(lambda line: line.startswith("#"), lines)
+        found[path.stem] = " ".join(line.removeprefix("#").strip() for line in comment)
+    return found
 
 
 def _field_docs() -> dict[tuple[str, str], str]:

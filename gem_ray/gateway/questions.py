@@ -41,7 +41,7 @@ class Sent:
     attributes: tuple[str, ...] | None
 
 
-async def read_sent(request: Request, limits: GatewayConfig) -> Sent:
+async def read_sent(request: Request, config: GatewayConfig) -> Sent:
     """The images and attributes of a request: multipart, or one image as the body and attributes in the query.
 
     Raises:
@@ -58,9 +58,9 @@ async def read_sent(request: Request, limits: GatewayConfig) -> Sent:
             "unsupported_media_type",
             f"send {MULTIPART} with the fields image and attributes, or one image as {', '.join(sorted(RAW))}",
         )
-    if len(files) > limits.max_images:
+    if len(files) > config.max_images:
         raise Refusal(
-            422, "too_many_images", f"{len(files)} images; at most {limits.max_images} are taken in one request"
+            422, "too_many_images", f"{len(files)} images; at most {config.max_images} are taken in one request"
         )
     return Sent(tuple(files), tuple(names) or None)
 

@@ -1,5 +1,8 @@
 """The command line: typed, closed, and explained."""
 
+import ast
+import importlib.util
+import re
 import subprocess
 import sys
 import time
@@ -9,16 +12,62 @@ import pytest
 
 from gem_ray.config import GemConfig
 from gem_ray.errors import ConfigError
+from gem_ray.scoring.prompts import PromptStyle, num_wordings
 from jobs.compose import CONFIGS, help_text, load_config
+
+ARCHITECTURES = {  # "architectures" of each model's config.json
+    "nano": "LlavaForConditionalGeneration",
+    "Qwen/Qwen2.5-VL-7B-Instruct": "Qwen2_5_VLForConditionalGeneration",
+    "Qwen/Qwen2.5-VL-72B-Instruct": "Qwen2_5_VLForConditionalGeneration",
+    "Qwen/Qwen2-VL-2B-Instruct": "Qwen2VLForConditionalGeneration",
+}
 
 
 def test_no_override_gives_the_defaults_of_the_dataclasses():
     assert load_config([]) == GemConfig()
 
 
-@pytest.mark.parametrize("path", sorted((CONFIGS / "experiment").glob("*.yaml")), ids=lambda path: path.stem)
-def test_every_experiment_composes(path):
-    assert isinstance(load_config([f"experiment={path.stem}"]), GemConfig)
+@pytest.mark.parametrize("group", ["mllm", "scoring", "experiment"])
+def test_every_choice_of_every_group_composes(group):
+    files = sorted((CONFIGS / group).glob("*.yaml"))
+    assert files
+    for path in files:
+        assert isinstance(load_config([f"{group}={path.stem}"]), GemConfig)
+
+
+@pytest.mark.parametrize("mllm", sorted(path.stem for path in (CONFIGS / "mllm").glob("*.yaml")))
+def test_the_protocol_of_the_paper_stands_with_every_model(mllm):
+    scoring = load_config([f"mllm={mllm}", "scoring=gem_paper"]).scoring
+    assert (scoring.wordings, scoring.judgements, scoring.initial_images) == (1, False, 1500)
+    assert scoring.model == load_config([f"mllm={mllm}"]).scoring.model
+
+
+def test_models_of_every_size_are_there():
+    seven, seventy, two = (load_config([f"mllm={name}"]).scoring for name in ("gpu_7b", "gpu_70b", "cpu_2b"))
+    assert (seven.num_gpus, seven.tensor_parallel, seven.judgements) == (1, 1, True)
+    assert (seventy.num_gpus, seventy.tensor_parallel, seventy.judgements) == (4, 4, True)
+    assert (two.num_gpus, two.judgements) == (0, False)
+    # The rescorer alone is load enough to bring the second replica.
+    assert seven.max_in_flight > seven.target_ongoing_requests * seven.min_replicas
+    for scoring in (seven, seventy, two):
+        assert scoring.wordings <= num_wordings(PromptStyle.CHAT)
+
+
+def test_the_installed_vllm_knows_every_model():
+    named = {load_config([f"mllm={path.stem}"]).scoring.model for path in (CONFIGS / "mllm").glob("*.yaml")}
+    assert named == set(ARCHITECTURES)
+    # Read, not imported: importing vLLM takes most of a minute on a busy machine.
+    spec = importlib.util.find_spec("vllm")
+    if spec is None or spec.origin is None:
+        pytest.skip("vLLM is not installed")
+    tree = ast.parse((Path(spec.origin).parent / "model_executor" / "models" / "registry.py").read_text())
+    supported = next(
+        node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign | ast.AnnAssign) and "_MULTIMODAL_MODELS" in ast.unparse(node).split("=")[0]
+    )
+    assert isinstance(supported, ast.Dict)
+    assert set(ARCHITECTURES.values()) <= {key.value for key in supported.keys if isinstance(key, ast.Constant)}
 
 
 @pytest.mark.parametrize(
@@ -53,8 +102,8 @@ def test_no_secret_of_the_environment_reaches_a_message(monkeypatch):
 def test_help_explains_every_option():
     text = help_text("jobs.train", "Train.")
     assert "train.steps=" in text
-    assert "experiments: " in text
-    assert "photos" in text
+    for group, choice in (("experiment", "photos"), ("mllm", "gpu_7b"), ("scoring", "gem_paper")):
+        assert re.search(rf"{group}=NAME.*\n(  .*\n)*  {choice} +\w", text)
 
 
 def test_help_answers_at_once_without_heavy_imports():
