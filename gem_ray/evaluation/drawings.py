@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from gem_ray.evaluation.curve_figures import latents_figure, losses_figure, rescoring_figure
 from gem_ray.evaluation.evaluate import Evaluation
+from gem_ray.evaluation.fidelity_figures import fidelity_figure
 from gem_ray.evaluation.graph_figures import (
     Panel,
     agreement_figure,
@@ -21,7 +22,11 @@ from gem_ray.evaluation.image_figures import (
     samples_figure,
     traversal_figure,
 )
-from gem_ray.graph.disgraph import confidence_of
+from gem_ray.evaluation.ranking import ranked_pairs
+from gem_ray.evaluation.ranking_figures import ranking_figure
+from gem_ray.evaluation.relations import edge_fidelity
+from gem_ray.graph.layers import confidence_of
+from gem_ray.messages import EvidenceKind
 
 SHOWN_RECONSTRUCTIONS = 36
 MOST_DRAWN_NODES = 16  # an arrow for every pair of more nodes cannot be told apart
@@ -49,6 +54,10 @@ def draw_figures(found: Evaluation) -> dict[str, bytes]:
         figures["network"] = network_figure(graph.strength, graph.confidence, attributes)
     if found.truth is not None and np.isfinite(graph.standard_error).any():
         figures["agreement"] = agreement_figure(graph.strength, graph.standard_error, found.truth, attributes)
+    if np.isfinite(graph.standard_error).any():
+        figures["ranking"] = ranking_figure(ranked_pairs(graph), graph.version)
+    if np.isfinite(edge_fidelity(graph)).any():
+        figures["fidelity"] = fidelity_figure(graph, found.looks)
     tables = [
         (title, readings.order)
         for title, readings in (("The true attribute", found.of_truth), ("The MLLM's digit", found.of_scores))
@@ -71,9 +80,12 @@ def relation_panels(found: Evaluation) -> list[Panel]:
     if found.truth is not None:
         panels.append(Panel(title="Truth", values=found.truth))
     panels.append(Panel(title="Refined by the model", values=found.refined))
-    if np.isfinite(graph.shown).any():
-        confidence = confidence_of(graph.shown_standard_error)
-        panels.append(Panel(title="Shown by the model", values=graph.shown, confidence=confidence))
+    for title, kind in (("Model's own images", EvidenceKind.SAMPLES), ("Model's traversals", EvidenceKind.TRAVERSALS)):
+        layer = graph.layers[kind]
+        known = np.isfinite(layer.standard_error)
+        if known.any():
+            values = np.where(known, layer.value, np.nan)
+            panels.append(Panel(title=title, values=values, confidence=confidence_of(layer.standard_error)))
     return panels
 
 

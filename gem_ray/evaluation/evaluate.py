@@ -15,7 +15,7 @@ from torch import Tensor
 
 from gem_ray.checkpoint import Checkpoint, load_checkpoint
 from gem_ray.config import GemConfig
-from gem_ray.data import faces
+from gem_ray.data.drawn import DRAWN
 from gem_ray.data.loader import holdout_records
 from gem_ray.data.shards import Manifest, Records, read_manifest, read_records, read_shard
 from gem_ray.errors import DataError
@@ -31,6 +31,7 @@ from gem_ray.evaluation.reconstruction import (
     image_quality,
     read_attributes,
 )
+from gem_ray.evaluation.spending import Look, Spending, read_looks, read_spending
 from gem_ray.evaluation.traversals import Changes, Traversals, node_changes, span, traverse_nodes
 from gem_ray.graph.disgraph import DisGraph
 from gem_ray.graph.relations import relations_from_values
@@ -75,6 +76,8 @@ class Evaluation:
     truth: NDArray[np.float64] | None
     of_truth: Readings | None
     scores: ScoreTable | None
+    spending: Spending
+    looks: tuple[Look, ...]  # relation fidelity after every look at the model's own images
     of_scores: Readings | None
 
 
@@ -127,6 +130,8 @@ def evaluate(run: Storage, data: Storage, config: GemConfig) -> Evaluation:
         truth=true_relations(data, manifest, graph.attributes),
         of_truth=readings_of_truth(model, codes, held_out, manifest, graph.attributes),
         scores=scores,
+        spending=read_spending(run, graph.attributes),
+        looks=read_looks(run),
         of_scores=None if scores is None else readings_of_scores(model, data, manifest, scores),
     )
 
@@ -138,8 +143,9 @@ def to_tensor(images_u8: NDArray[np.uint8]) -> Tensor:
 
 def true_relations(data: Storage, manifest: Manifest, names: tuple[str, ...]) -> NDArray[np.float64] | None:
     """True Somers' D [K, K] between the attributes the nodes are named after; None where the data hold none of them."""
-    if manifest.source == "faces":
-        return _by_name(faces.true_strength(), faces.ATTRIBUTES, names)
+    if manifest.source in DRAWN:
+        drawn = DRAWN[manifest.source]
+        return _by_name(drawn.true_strength(), drawn.factors, names)
     known = manifest.attributes or ()
     if len(set(names) & set(known)) < 2:
         return None

@@ -39,7 +39,7 @@ def heatmaps_figure(panels: Sequence[Panel], attributes: Sequence[str]) -> bytes
     """Matrices side by side on one signed scale; rows act, columns are acted on."""
     n = len(attributes)
     side = float(np.clip(0.47 * n, 2.6, 7.0))
-    columns = min(len(panels), 2 if side > 4.5 else 3 if len(panels) == 3 else 2 if len(panels) == 4 else len(panels))
+    columns = min(len(panels), 2 if side > 4.5 or len(panels) == 4 else 3)
     rows = -(-len(panels) // columns)
     with figure(columns * (side + 0.95) + 0.8, rows * (side + 0.95)) as drawn:
         grid = drawn.subplots(rows, columns, squeeze=False)

@@ -43,6 +43,15 @@ class History:
         known = known[~np.isnan(known)]
         return float(known[-1]) if known.size else float("nan")
 
+    def total(self, name: str) -> float:
+        """Sum of what a counter has counted, which begins at 0 again when its process is restarted; NaN if unknown."""
+        known = self.column(name)
+        known = known[~np.isnan(known)]
+        if not known.size:
+            return float("nan")
+        steps = np.diff(known, prepend=0.0)
+        return float(np.where(steps < 0, known, steps).sum())
+
     def training_s(self, batch_size: int) -> float:
         """Seconds spent on steps: pauses between two sittings of a run do not count."""
         steps, rates = self.column("step"), self.column("images_per_s")

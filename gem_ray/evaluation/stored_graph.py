@@ -7,6 +7,7 @@ one of which only checkpoints were copied, has the graph of its newest checkpoin
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from gem_ray.checkpoint import load_checkpoint
 from gem_ray.errors import DataError
@@ -45,6 +46,18 @@ def stored_records(graph_folder: Storage) -> list[Record]:
         except FileNotFoundError:  # dropped meanwhile: history that nobody needs any more
             continue
     return sorted(records, key=lambda record: record.version)
+
+
+def replayed(graph_folder: Storage) -> Iterator[tuple[Record, DisGraph]]:
+    """Every record after the oldest snapshot, with the graph it led to."""
+    versions = snapshot_versions(graph_folder)
+    if not versions:
+        return
+    graph, _ = read_snapshot(graph_folder, versions[0])
+    for record in stored_records(graph_folder):
+        if record.version == graph.version + 1:
+            graph = record.apply_to(graph)
+            yield record, graph
 
 
 def _from_store(folder: Storage) -> DisGraph | None:

@@ -17,17 +17,21 @@ import pytest
 import torch
 
 from gem_ray.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from gem_ray.config import DataConfig, GemConfig, ModelConfig, RunConfig, ScoringConfig, TrainConfig
+from gem_ray.config import CheckConfig, DataConfig, GemConfig, ModelConfig, RunConfig, ScoringConfig, TrainConfig
 from gem_ray.config_json import config_to_json
 from gem_ray.data.faces import ATTRIBUTES, face, true_strength
 from gem_ray.data.shards import Manifest, ShardEntry, encode_shard, write_manifest
 from gem_ray.errors import DataError
 from gem_ray.evaluation.evaluate import evaluate, read_rows, readings_of_scores
 from gem_ray.evaluation.report import format_summary, write_report
+from gem_ray.graph.actor import GraphStore
 from gem_ray.graph.disgraph import DisGraph
 from gem_ray.graph.layers import Layer
-from gem_ray.messages import EvidenceKind, ScoreAnswer
+from gem_ray.messages import EdgeUpdate, EvidenceKind, Push, ScoreAnswer
 from gem_ray.models.gem import Gem
+from gem_ray.scoring.agreement import Interval
+from gem_ray.scoring.checks import AttributeCheck, Check, write_check
+from gem_ray.scoring.model_files import model_fingerprint
 from gem_ray.scoring.scores import ScoreTable, write_scores
 from gem_ray.storage import Storage
 from gem_ray.train.step import Inputs, build_parts, state_tensors, train_step
@@ -188,7 +192,7 @@ def test_every_figure_lies_beside_the_page(finished):
     names = {name.removeprefix("figures/").removesuffix(".png") for name in run.list("figures")}
     assert names == {
         "reconstructions", "samples", "latents", "changes", "relations", "network", "agreement", "readings",
-        "losses", "rescoring", "traversals_1", "traversals_2", "traversals_3",
+        "losses", "rescoring", "ranking", "fidelity", "traversals_1", "traversals_2", "traversals_3",
     }  # fmt: skip
     assert all(run.read_bytes(f"figures/{name}.png").startswith(b"\x89PNG") for name in names)
 
@@ -215,9 +219,72 @@ def test_the_summary_holds_the_numbers_that_can_be_computed_again(finished):
     assert summary["graph"]["agreement"]["direction_agreement"] == 1.0
     assert summary["run"]["training_s"] == pytest.approx(STEPS * 32 / 320)
     assert summary["graph"]["known"] == pytest.approx(29 / 30)
-    assert summary["scoring"] == {
-        "model": "nano", "asked": 384, "missing": 1, "images_scored": SCORED, "digit_mass": pytest.approx(0.9)
-    }  # fmt: skip
+    scoring = summary["scoring"]
+    assert (scoring["asked"], scoring["missing"], scoring["images_scored"]) == (384, 1, SCORED)
+    assert scoring["digit_mass"] == pytest.approx(0.9)
+    assert scoring["total"] is None, "the counters of costs are not in this history"
+
+
+def test_what_the_mllm_said_and_did_not_say_is_in_the_summary_by_attribute(finished):
+    run, _, _ = finished
+    scoring = json.loads(run.read_bytes("summary.json"))["scoring"]
+    digits = np.round(np.stack([face(0, index, SIDE)[1] for index in range(SCORED)]) * 5)
+    rates = {entry["name"]: entry for entry in scoring["attributes"]}
+    assert rates["bald"]["zero_rate"] == pytest.approx((digits[:, 1] == 0).mean())
+    assert rates["male"]["failure_rate"] == pytest.approx(1 / SCORED)
+    assert scoring["failure_rate"] == pytest.approx(1 / (6 * SCORED))
+
+
+def test_fidelity_and_noise_are_told_edge_by_edge(finished):
+    run, _, _ = finished
+    graph = json.loads(run.read_bytes("summary.json"))["graph"]
+    off_diagonal = ~np.eye(6, dtype=bool)
+    off_diagonal[0, 1] = False  # that edge has no evidence
+    gap = np.abs(0.5 * true_strength() - (true_strength() + 0.01))[off_diagonal].mean()
+    assert graph["fidelity_gap"] == graph["traversal_gap"] == pytest.approx(gap)
+    assert graph["fidelity_noise"] == pytest.approx(np.sqrt(2 / np.pi) * np.hypot(0.1, 0.05))
+    edges = {(edge["source"], edge["target"]): edge for edge in graph["relations"]}
+    assert edges["beard", "male"]["fidelity"] == pytest.approx(0.5 * true_strength()[3, 2] + 0.01)
+    assert not edges["beard", "male"]["may_be_noise"]
+    assert edges["bangs", "bald"]["may_be_noise"]
+    assert edges["bangs", "bald"]["low"] is None
+    strongest = [abs(edge["strength"]) for edge in graph["relations"][::2]]
+    assert strongest == sorted(strongest, reverse=True)
+
+
+def test_costs_and_looks_of_a_run_with_a_store_are_on_the_page(finished, tmp_path):
+    run, data, config = finished
+    copy = Storage(str(tmp_path / "small"), config.storage)
+    for name in run.list():
+        copy.write_bytes(name, run.read_bytes(name))
+    store = GraphStore(copy, "small", ATTRIBUTES, config.graph)
+    cost = {"asked": 60, "stored": 4, "failed": 1, "prompt_tokens": 600, "cached_tokens": 450, "seconds": 2.0}
+    kinds = (EvidenceKind.SCORES, EvidenceKind.SAMPLES, EvidenceKind.SAMPLES)
+    for number, kind in enumerate(kinds):
+        copy.write_bytes(f"evidence/{number}.json", json.dumps({"cost": cost}).encode())
+        edge = EdgeUpdate(
+            source="beard", target="male", strength=0.6 - 0.1 * number, standard_error=0.05, num_observations=64
+        )  # fmt: skip
+        step = 20 * number if kind is EvidenceKind.SAMPLES else None
+        push = Push(
+            push_id=str(number), base_version=number, kind=kind, edges=(edge,), evidence_id=f"{number}.json", step=step
+        )  # fmt: skip
+        assert store.push(push).applied
+    line = {"step": STEPS, "questions_asked": 200, "useful_changes": 4}
+    line |= {f"cost_{name}": 2 * value for name, value in cost.items()}
+    copy.write_bytes("metrics.jsonl", copy.read_bytes("metrics.jsonl") + json.dumps(line).encode() + b"\n")
+    summary = write_report(copy, data, config)
+    assert summary.scoring is not None
+    assert [(entry.kind, entry.asked) for entry in summary.scoring.costs] == [("scores", 60), ("samples", 120)]
+    assert summary.scoring.total is not None
+    assert summary.scoring.total.prompt_tokens == 1200
+    assert summary.scoring.questions_per_useful_change == pytest.approx((384 - 0 + 200) / 4)
+    page = Page(copy.read_bytes("report.html").decode())
+    words = " ".join(page.words.split())
+    for part in ("The model’s own images", "questions for each useful change", "Zero-scoring rate", "may be noise"):
+        assert part in words, part
+    (beard,) = [edge for edge in summary.graph.relations if (edge.source, edge.target) == ("beard", "male")]
+    assert beard.questions == 180
 
 
 def test_scored_images_are_found_by_their_record_numbers_in_any_order(finished):
@@ -261,13 +328,25 @@ def test_a_photographic_run_without_truth_or_mllm_gets_a_report_too(tmp_path):
     assert not {"figures/agreement.png", "figures/network.png", "figures/losses.png"} & set(run.list("figures"))
 
 
-def test_a_report_on_photographs_scored_by_the_nano_model_warns_first(tmp_path):
-    config = make_config(tmp_path, model=ModelConfig(residual_dim=26))
+def test_a_report_on_photographs_that_the_model_cannot_tell_warns_first(tmp_path):
+    check = CheckConfig(output=str(tmp_path / "checks"))
+    config = make_config(tmp_path, model=ModelConfig(residual_dim=26), check=check)
+    chance, sure = Interval(0.52, 0.4, 0.6), Interval(0.9, 0.8, 0.95)
+    told = AttributeCheck(
+        name="beard", num_images=100, num_present=30, rank_correlation=sure, auroc=chance, accuracy_mid=0.5,
+        accuracy_best=0.5, best_threshold=2.5, calibration_error=2.0, mean_error=float("nan"), zero_rate=0.5,
+        failure_rate=0.0, digit_mass=0.99, reliability=(),
+    )  # fmt: skip
+    found = Check(
+        model="nano", fingerprint=model_fingerprint("nano"), source="photos.zip", protocol="p", image_size=SIDE,
+        num_questions=100, questions_per_s=9.0, attributes=(told,),
+    )  # fmt: skip
+    write_check(Storage(check.output, config.storage), found)
     run = write_run(tmp_path, config, write_data(tmp_path, attributes=None, source="photos.zip"))
     summary = write_report(run, Storage(config.data.uri, config.storage), config)
-    assert "trained on drawn faces only" in format_summary(summary)
+    assert "told beard no better than by chance" in format_summary(summary)
     words = Page(run.read_bytes("report.html").decode()).words
-    assert words.index("trained on drawn faces only") < words.index("Reconstructions")
+    assert words.index("told beard no better than by chance") < words.index("Reconstructions")
 
 
 def test_names_from_outside_cannot_put_anything_into_the_page(tmp_path):

@@ -71,3 +71,10 @@ def test_a_pause_between_two_sittings_is_not_training(tmp_path):
     first = {"step": 9, "images_per_s": 640.0, "time": 0.0}
     history = read_history(write(tmp_path, first, {"step": 19, "images_per_s": 320.0, "time": 3600.0}))
     assert history.training_s(64) == pytest.approx(1.0 + 2.0)
+
+
+def test_a_counter_that_began_again_goes_on_where_it_was(tmp_path):
+    lines = [{"step": step, "asked": asked} for step, asked in enumerate([None, 10, 25, 25, 5, 30])]
+    history = read_history(write(tmp_path, *lines))
+    assert history.total("asked") == 25 + 30
+    assert np.isnan(history.total("of another version"))

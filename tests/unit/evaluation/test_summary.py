@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from gem_ray.evaluation.relations import RelationAgreement
-from gem_ray.evaluation.summary import (
+from gem_ray.evaluation.facts import (
+    CostFacts,
     GraphFacts,
     NodeFacts,
     QualityFacts,
@@ -17,10 +17,14 @@ from gem_ray.evaluation.summary import (
     RunFacts,
     ScoringFacts,
     Summary,
-    duration,
-    format_summary,
-    share,
 )
+from gem_ray.evaluation.relations import RelationAgreement
+from gem_ray.evaluation.summary import cost_words, duration, fidelity_words, format_summary, share
+
+TOTAL = CostFacts(
+    kind="all", pushes=0, edges=0, asked=3072, stored=96, failed=31, prompt_tokens=250_000, cached_tokens=200_000,
+    seconds=75.0, money=1.25,
+)  # fmt: skip
 
 
 def make_summary() -> Summary:
@@ -32,8 +36,9 @@ def make_summary() -> Summary:
         order_of_scores=0.85, true_correlation=0.7, order_of_truth=0.9, best_match="male",
     )  # fmt: skip
     edge = RelationFacts(
-        source="male", target="beard", strength=0.39, standard_error=None, confidence=0.9, refined=0.4, shown=None,
-        truth=0.4, evidence="scan", changed_version=3, changed_step=-1,
+        source="male", target="beard", strength=0.39, standard_error=None, low=None, high=None, may_be_noise=True,
+        confidence=0.9, observations="512 images", refined=0.4, sampled=None, sampled_standard_error=None,
+        fidelity=None, shown=None, truth=0.4, questions=None, evidence="scan", changed_version=3, changed_step=-1,
     )  # fmt: skip
     return Summary(
         run=RunFacts(
@@ -47,10 +52,14 @@ def make_summary() -> Summary:
         ),
         nodes=(node, replace(node, name="beard", active=False, order_of_truth=None, order_of_scores=None)),
         graph=GraphFacts(
-            version=3, digest="ab", known=0.5, agreement=found, refined_agreement=None, fidelity_gap=0.123,
-            relations=(edge,),
+            version=3, digest="ab", known=0.5, num_found=1, agreement=found, refined_agreement=None,
+            fidelity_gap=0.123, fidelity_noise=0.045, traversal_gap=0.2, relations=(edge,),
         ),
-        scoring=ScoringFacts(model="nano", asked=3072, missing=31, images_scored=512, digit_mass=0.998),
+        scoring=ScoringFacts(
+            model="nano", asked=3072, missing=31, images_scored=512, digit_mass=0.998, zero_rate=0.6,
+            failure_rate=0.01, attributes=(), useful_changes=12, questions_per_useful_change=256.0, total=TOTAL,
+            costs=(),
+        ),
         mechanisms={"Adversarial term": "off"},
     )  # fmt: skip
 
@@ -92,8 +101,28 @@ def test_a_run_without_truth_or_mllm_says_nothing_about_them():
 
 def test_no_question_asked_divides_by_nothing():
     summary = make_summary()
-    none_asked = ScoringFacts(model="nano", asked=0, missing=0, images_scored=0, digit_mass=None)
+    assert summary.scoring is not None
+    none_asked = replace(summary.scoring, asked=0, missing=0, digit_mass=None, total=None)
     assert "0 questions, none missing" in format_summary(replace(summary, scoring=none_asked))
+
+
+def test_fidelity_is_told_beside_what_chance_would_do():
+    words = fidelity_words(make_summary().graph)
+    assert "0.123 from the DisGraph" in words
+    assert "0.045, by chance" in words
+
+
+def test_what_questions_cost_is_told_in_tokens_time_money_and_use():
+    scoring = make_summary().scoring
+    assert scoring is not None
+    words = cost_words(scoring).replace("\N{NO-BREAK SPACE}", " ")
+    assert words == (
+        "250,000 tokens (80 % of them cached), 1 min 15 s, 96 answers from the store, 1.25 by the configured prices, "
+        "256 questions per useful change"
+    )
+    assert cost_words(replace(scoring, total=None)) == "not known"
+    free = replace(TOTAL, prompt_tokens=0, cached_tokens=0, money=0.0)
+    assert "prices" not in cost_words(replace(scoring, total=free, questions_per_useful_change=None))
 
 
 @pytest.mark.parametrize(
