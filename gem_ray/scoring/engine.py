@@ -114,6 +114,14 @@ class VLLMScorer:
     def _few_words(self) -> Any:
         return self._sampling_type(max_tokens=MAX_DESCRIPTION_TOKENS, temperature=0.0)
 
+    def prompt(self, request: Request) -> str:
+        """The text of a question, image placeholder included, as this model wants it.
+
+        Raises:
+            Refused: see ``model_prompts.ModelPrompts.question``
+        """
+        return self._prompts.question(request)
+
     async def score(self, requests: Sequence[Request]) -> list[ScoreAnswer]:
         """See ``Scorer``; questions about one image share its prefix, so pass them together."""
         self._check_alive()
@@ -124,7 +132,7 @@ class VLLMScorer:
         texts: list[int] = []
         for index, request in enumerate(requests):
             try:
-                prompts[index] = self._prompts.question(request)
+                prompts[index] = self.prompt(request)
                 if isinstance(request, ScoreRequest):
                     by_image.setdefault(_pixels(request), []).append(index)
                 else:

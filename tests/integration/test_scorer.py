@@ -6,6 +6,7 @@ import asyncio
 import json
 import shutil
 from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,13 @@ from PIL import Image
 
 from gem_ray.data.faces import ATTRIBUTES, draw_face, face, sample_nuisance
 from gem_ray.errors import ScorerError
-from gem_ray.messages import ScoreAnswer, ScoreRequest
+from gem_ray.messages import ScoreAnswer, ScoreRequest, StripRequest
 from gem_ray.scoring.engine import VLLMScorer
-from gem_ray.scoring.examination import examine
-from gem_ray.scoring.model_files import NANO_FOLDER
+from gem_ray.scoring.examination import examine, face_sittings
+from gem_ray.scoring.judgements import pair_requests
+from gem_ray.scoring.model_files import NANO_FOLDER, model_fingerprint
 from gem_ray.scoring.prompts import DIGITS, nano_prompt
+from gem_ray.scoring.questions import Questioner
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(600)]
 EVALUATION_SEED = 990_003  # no lesson and no default data set uses it
@@ -63,12 +66,16 @@ def ask_all(engine: tuple[VLLMScorer, Ask], images: list[np.ndarray], names: tup
 
 def test_scores_of_held_out_faces_follow_every_attribute(engine: tuple[VLLMScorer, Ask]) -> None:
     scorer, ask = engine
-    result = ask(examine(scorer, 100))
-    assert result.rank_correlation.min() > 0.95, dict(zip(ATTRIBUTES, result.rank_correlation))
-    assert result.error.max() < 0.4, dict(zip(ATTRIBUTES, result.error))
-    assert result.presence.min() > 0.95, dict(zip(ATTRIBUTES, result.presence))
-    assert result.digit_mass > 0.95
-    assert result.num_missing == 0
+    questioner = Questioner(scorer, batch_questions=48, max_in_flight=4)
+    found = ask(examine(questioner.ask, face_sittings(ATTRIBUTES, 120)))
+    assert [entry.name for entry in found.attributes] == list(ATTRIBUTES)
+    for entry in found.attributes:
+        assert entry.rank_correlation.value > 0.95, entry
+        assert entry.mean_error < 0.4, entry
+        assert entry.accuracy_best > 0.95, entry
+        assert not entry.at_chance, entry
+        assert entry.digit_mass > 0.95, entry
+        assert entry.failure_rate == 0.0, entry
 
 
 def test_vllm_reads_what_transformers_reads(engine: tuple[VLLMScorer, Ask]) -> None:
@@ -140,20 +147,27 @@ def test_questions_past_their_deadline_are_missing_and_the_same_ones_are_answere
         assert {answer.failure for answer in ask_all(engine, images, ATTRIBUTES)} == {None}
 
 
-def test_a_chat_model_is_asked_through_its_own_template(engine: tuple[VLLMScorer, Ask]) -> None:
-    from gem_ray.scoring.nano_model import load_nano
+def test_the_second_question_about_an_image_finds_its_prefix_cached(engine: tuple[VLLMScorer, Ask]) -> None:
+    images = [face(EVALUATION_SEED, index)[0] for index in range(200, 208)]
+    answers = ask_all(engine, images, ATTRIBUTES)
+    cached = np.array([answer.cached_tokens for answer in answers]).reshape(8, 6)
+    assert (cached[:, 0] == 0).all()
+    assert (cached[:, 1:] >= 64).all()  # the whole image
+    assert {answer.prompt_tokens for answer in answers} <= set(range(82, 90))
+    assert {answer.model for answer in answers} == {model_fingerprint("nano")}
 
-    _, processor = load_nano()
-    processor.chat_template = (
-        "{% for m in messages %}<s>USER: {% for part in m['content'] %}"
-        "{% if part['type'] == 'image' %}<image>\n{% else %}{{ part['text'] }}{% endif %}{% endfor %}{% endfor %}"
-        "{% if add_generation_prompt %} ASSISTANT: {% endif %}"
-    )
-    scorer = VLLMScorer.__new__(VLLMScorer)
-    scorer.style, scorer._processor = engine[0].style.CHAT, processor
-    prompt = scorer.prompt("beard")
-    assert prompt.startswith("<s>USER: <image>\nRate how strongly")
-    assert prompt.endswith("Attribute: beard ASSISTANT: Score: ")
+
+def test_the_nano_model_judges_no_pairs_describes_no_strips_and_knows_one_wording(
+    engine: tuple[VLLMScorer, Ask],
+) -> None:
+    scorer, ask = engine
+    pairs = ask(scorer.score(pair_requests("beard", "male", 1)))
+    assert [answer.failure for answer in pairs] == ["not_for_this_model"] * 4
+    image = face(EVALUATION_SEED, 1)[0]
+    strip = StripRequest(image=image.tobytes(), height=64, width=64, num_frames=1)
+    assert [answer.failure for answer in ask(scorer.describe([strip]))] == ["not_for_this_model"]
+    (request,) = make_requests([image], ("male",))
+    assert [answer.failure for answer in ask(scorer.score([replace(request, wording=1)]))] == ["unknown_wording"]
 
 
 def test_a_model_that_vllm_cannot_serve_is_refused_with_the_cause(tmp_path: Path) -> None:
