@@ -48,15 +48,15 @@ class PrepareConfig:
     """``jobs.prepare``: images of any source to fixed-size shards with a manifest."""
 
     source: str = "faces"
-    """``faces`` (drawn here), or a folder, zip, tar, npz or fsspec URI of images."""
+    """``faces``, ``pendulum`` or ``flow`` (drawn here), or a folder, zip, tar, npz or fsspec URI of images."""
     image_size: int = 64
     """Side of the stored square images in pixels."""
     crop: int = 0
     """Side of the centre crop before resizing, in source pixels; 0 takes the largest centre square."""
     num_images: int = 20_000
-    """How many faces to draw; with other sources an upper bound, 0 for all."""
+    """How many images to draw; with other sources an upper bound, 0 for all."""
     seed: int = 0
-    """Seed of drawn faces and of the order in which images go to shards."""
+    """Seed of drawn images and of the order in which images go to shards."""
     shard_mb: int = 64
     """Upper bound of pixels in one shard, in MB (10^6 bytes)."""
     max_bad_share: float = 0.01

@@ -20,12 +20,12 @@ import ray.data
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from gem_ray.config import GemConfig, PrepareConfig
-from gem_ray.data import faces
+from gem_ray.data.drawn import DRAWN
 from gem_ray.data.images import ImageShape
 from gem_ray.data.ray_manners import quiet_ray_data, raising_own_errors, well_behaved
 from gem_ray.data.shard_task import PROGRESS, ShardDone, ShardWork, make_shard, progress_name
 from gem_ray.data.shards import Manifest, has_manifest, read_manifest, write_manifest
-from gem_ray.data.sources import FaceListing, Listing, list_source
+from gem_ray.data.sources import DrawnListing, Listing, list_source
 from gem_ray.errors import DataError
 from gem_ray.storage import Storage
 
@@ -114,7 +114,7 @@ def check_same(target: Storage, before: dict[str, str | int], now: dict[str, str
 
 def item_order(listing: Listing, wanted: PrepareConfig) -> np.ndarray:
     """Positions in the listing in the order of the records, shuffled so that the last ones are a fair hold-out."""
-    if isinstance(listing, FaceListing):
+    if isinstance(listing, DrawnListing):
         return np.arange(len(listing))
     order = np.random.default_rng((wanted.seed, len(listing))).permutation(len(listing))
     return order[: wanted.num_images] if wanted.num_images else order
@@ -226,7 +226,7 @@ def finish(
         shape=(wanted.image_size, wanted.image_size, 3),
         shards=entries,
         source=wanted.source,
-        attributes=faces.ATTRIBUTES if wanted.source == "faces" else None,
+        attributes=DRAWN[wanted.source].factors if wanted.source in DRAWN else None,
         seed=wanted.seed,
         num_skipped=sum(len(shard.skipped) for shard in done.values()),
         settings=settings,

@@ -10,11 +10,11 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import ray
 
-from gem_ray.data import faces
+from gem_ray.data.drawn import DRAWN
 from gem_ray.data.files import read_files
 from gem_ray.data.images import BadImageError, ImageShape, decode_image, fit_image
 from gem_ray.data.shards import ShardEntry, encode_shard
-from gem_ray.data.sources import ArrayListing, FaceListing, FileListing, Listing
+from gem_ray.data.sources import ArrayListing, DrawnListing, FileListing, Listing
 from gem_ray.storage import Storage
 
 PROGRESS = "progress"
@@ -95,7 +95,7 @@ def make_shard(row: dict[str, int], parts: list[ray.ObjectRef]) -> dict[str, str
         attributes.append(values)
     entry = None
     if images:
-        names = faces.ATTRIBUTES if isinstance(work.part, FaceListing) else ()
+        names = DRAWN[work.part.name].factors if isinstance(work.part, DrawnListing) else ()
         columns = np.array(attributes, np.float32) if names else None
         data = encode_shard(np.stack(images), np.array(items, np.int64), columns, names)
         name = f"shards/{work.number:05d}.parquet"
@@ -109,9 +109,9 @@ def make_shard(row: dict[str, int], parts: list[ray.ObjectRef]) -> dict[str, str
 def make_images(work: ShardWork) -> Iterator[tuple[int, np.ndarray | Skipped, np.ndarray | None]]:
     """(position, image or why there is none, attributes) in the order of the positions."""
     part, size = work.part, work.shape.size
-    if isinstance(part, FaceListing):
+    if isinstance(part, DrawnListing):
         for position in work.positions.tolist():
-            image, attributes = faces.face(work.seed, position, size)
+            image, attributes = DRAWN[part.name].draw(work.seed, position, size)
             yield position, image, attributes
     elif isinstance(part, ArrayListing):
         for position, pixels in zip(work.positions.tolist(), part.images, strict=True):

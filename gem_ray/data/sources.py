@@ -1,4 +1,4 @@
-"""Where images come from: a folder, a zip, a tar, arrays in an npz file, or faces drawn here.
+"""Where images come from: a folder, a zip, a tar, arrays in an npz file, or scenes drawn here.
 
 A source is listed once, on the driver; what a task then needs to read its own part is a part of that listing.
 """
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gem_ray.config import StorageConfig
+from gem_ray.data.drawn import DRAWN
 from gem_ray.data.files import IMAGE_SUFFIXES, FileItem, is_image, tar_items, zip_items
 from gem_ray.errors import ConfigError, DataError
 from gem_ray.storage import Storage
@@ -62,42 +63,43 @@ class ArrayListing:
 
 
 @dataclass(frozen=True)
-class FaceListing:
-    """Faces that ``gem_ray.data.faces`` draws."""
+class DrawnListing:
+    """Scenes of one of ``gem_ray.data.drawn.DRAWN``."""
 
+    name: str
     count: int
 
     def __len__(self) -> int:
         return self.count
 
-    def part(self, positions: np.ndarray) -> FaceListing:
-        """As many faces; which ones, their positions say."""
-        return FaceListing(len(positions))
+    def part(self, positions: np.ndarray) -> DrawnListing:
+        """As many scenes; which ones, their positions say."""
+        return DrawnListing(self.name, len(positions))
 
     def digest(self) -> str:
-        """Faces depend on the seed alone."""
+        """Scenes depend on the seed alone."""
         return ""
 
 
-Listing = FileListing | ArrayListing | FaceListing
+Listing = FileListing | ArrayListing | DrawnListing
 
 
 def list_source(source: str, num_images: int, config: StorageConfig) -> Listing:
     """Find the images of a source, in an order that depends on their names alone.
 
     Args:
-        source: ``faces``, or a path or fsspec URI of a folder, ``.zip``, ``.tar`` or ``.npz``
-        num_images: how many faces
+        source: name of a drawn data set, or a path or fsspec URI of a folder, ``.zip``, ``.tar`` or ``.npz``
+        num_images: how many scenes to draw
 
     Raises:
-        ConfigError: no number of faces
+        ConfigError: no number of scenes
         DataError: nothing is there, or nothing that can be read as images
         StorageError: the place cannot be reached
     """
-    if source == "faces":
+    if source in DRAWN:
         if num_images < 1:
-            raise ConfigError(f"prepare.num_images={num_images}: say how many faces to draw, at least 1")
-        return FaceListing(num_images)
+            raise ConfigError(f"prepare.num_images={num_images}: say how many {source} images to draw, at least 1")
+        return DrawnListing(source, num_images)
     lower = source.lower()
     if lower.endswith(COMPRESSED_TARS):
         raise DataError(f"{source} is a compressed tar, which has no random access; unpack it to a plain .tar or a zip")

@@ -14,6 +14,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from gem_ray.checkpoint import latest_step
 from gem_ray.config import GemConfig
 from gem_ray.config_json import config_from_json, config_to_json
+from gem_ray.data.drawn import DRAWN
 from gem_ray.data.loader import build_datasets
 from gem_ray.data.prepare import prepare
 from gem_ray.data.shards import has_manifest, read_manifest
@@ -113,18 +114,18 @@ def _lookup(config: object, path: str) -> object:
 
 
 def ensure_data(config: GemConfig, data: Storage) -> None:
-    """Draw the faces where they are missing; other data must have been prepared.
+    """Draw the images where they are missing; other data must have been prepared.
 
     Raises:
         DataError: no manifest at ``data.uri``, or fewer images than one step needs
     """
     if not has_manifest(data):
-        if config.prepare.source != "faces":
+        if config.prepare.source not in DRAWN:
             raise DataError(
                 f"no prepared data at data.uri={config.data.uri}: "
                 "run python -m jobs.prepare with the same options first"
             )
-        say(f"drawing {config.prepare.num_images:,} faces to {data.uri}")
+        say(f"drawing {config.prepare.num_images:,} images of {config.prepare.source} to {data.uri}")
         prepare(config)
     manifest = read_manifest(data)
     side = manifest.shape[0]

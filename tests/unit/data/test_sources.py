@@ -13,7 +13,7 @@ import pytest
 from gem_ray.config import StorageConfig
 from gem_ray.data.files import FileItem, read_files
 from gem_ray.data.images import BadImageError, Cause
-from gem_ray.data.sources import ArrayListing, FaceListing, FileListing, list_source
+from gem_ray.data.sources import ArrayListing, DrawnListing, FileListing, list_source
 from gem_ray.errors import ConfigError, DataError, StorageError
 from gem_ray.storage import Storage
 
@@ -253,6 +253,6 @@ def test_a_pickle_in_an_npz_is_never_loaded(tmp_path):
 
 
 def test_faces_need_a_number():
-    assert list_source("faces", 12, CONFIG) == FaceListing(12)
+    assert list_source("faces", 12, CONFIG) == DrawnListing("faces", 12)
     with pytest.raises(ConfigError, match=r"prepare\.num_images=0"):
         list_source("faces", 0, CONFIG)
