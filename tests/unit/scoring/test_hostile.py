@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -41,7 +43,8 @@ from gem_ray.scoring.scripted import (
 )
 from gem_ray.scoring.signals import signals_of
 from gem_ray.storage import Storage
-from jobs.compose import load_config
+from jobs.compose import run_job
+from jobs.train import main as train_job
 
 CORPUS: dict[str, list[str]] = json.loads((Path(__file__).parent / "hostile_corpus.json").read_text())
 FORBIDDEN = CORPUS["special_tokens"] + CORPUS["refused_names"]
@@ -409,13 +412,23 @@ def test_missing_answers_are_never_an_edge(tmp_path: Path) -> None:
     assert parts.store.graph.digest() == before
 
 
-def test_the_job_refuses_every_special_token_by_its_name() -> None:
-    """``jobs.train`` checks names first; see also the whole command in ``tests/integration/test_hostile_job.py``."""
-    from gem_ray.train.trainer import train
-
-    config = load_config([])
+def test_the_job_ends_in_2_and_names_every_special_token(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     for name in CORPUS["special_tokens"]:
-        config.model.attributes = ["male", name]
-        with pytest.raises(ConfigError) as refused:
-            train(config)
-        assert repr(name) in str(refused.value)
+        quoted = name.replace("\\", "\\\\").replace('"', '\\"')
+        monkeypatch.setattr("sys.argv", ["jobs.train", f'model.attributes=["male", "{quoted}"]'])
+        with pytest.raises(SystemExit) as ended:
+            run_job("jobs.train", "Train.", train_job)
+        assert ended.value.code == 2
+        assert f"ConfigError: attribute {name!r} holds" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["<|image_pad|>", "[INST]"])
+def test_the_whole_command_refuses_a_special_token_before_it_starts_anything(name: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "jobs.train", f'model.attributes=["male", "{name}"]', f"run.uri={tmp_path}"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert ended.returncode == 2
+    assert f"attribute {name!r} holds" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert list(tmp_path.iterdir()) == []
