@@ -221,13 +221,14 @@ class RememberingScorer:
     Args:
         model: fingerprint of the MLLM; may be changed when another model answers. An answer that names its model is
             stored under that one, so that answers do not mix while replicas of two models are up
+        min_digit_mass: a stored answer with less probability on the digits is missing, as a fresh one would be
 
     Attributes:
         storage_faults: times that answers could not be looked up or stored; scoring goes on without
     """
 
-    def __init__(self, scorer: Scorer, answers: StoredAnswers, model: str) -> None:
-        self.model = model
+    def __init__(self, scorer: Scorer, answers: StoredAnswers, model: str, min_digit_mass: float = 0.0) -> None:
+        self.model, self._min_digit_mass = model, min_digit_mass
         self.storage_faults = 0
         self._scorer, self._answers = scorer, answers
 
@@ -240,6 +241,8 @@ class RememberingScorer:
         found = await self._stored(list(places))
         answers: list[ScoreAnswer] = [missing("not_asked")] * len(requests)
         for key, stored in found.items():
+            if stored.digit_mass < self._min_digit_mass:
+                stored = replace(stored, probabilities=None, failure="low_digit_mass")
             for index in places[key]:
                 answers[index] = replace(stored, model=model)
         wanted = [indices[0] for key, indices in places.items() if key not in found]

@@ -17,7 +17,7 @@ from ray.serve.exceptions import RayServeException
 from gem_ray.config import ScoringConfig
 from gem_ray.errors import ScorerError
 from gem_ray.scoring.deployment import ServedScorer, ServeScorer, build_app, replica_state, vllm_scorer
-from gem_ray.scoring.model_files import resolve_model
+from gem_ray.scoring.model_files import check_questions, resolve_model
 
 log = logging.getLogger(__name__)
 LOOPBACK = "127.0.0.1"
@@ -37,9 +37,10 @@ def start_scorer(
     """Deploy the MLLM and wait until it answers; returns the name of the application.
 
     Raises:
+        ConfigError: questions that the model cannot be asked
         ScorerError: the model does not exist, vLLM cannot load it, or the cluster has no room for it
     """
-    resolve_model(config.model)
+    check_questions(config)
     name = app_name(run_name)
     # No proxies: only handles of this cluster reach the model, and nothing listens on a port.
     logging.getLogger("ray.serve").setLevel(logging.WARNING)

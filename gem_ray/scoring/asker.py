@@ -61,7 +61,8 @@ class Asker:
     ) -> None:
         self._config, self._attributes = config, attributes
         self._count, self._sleep, self._clock = count, sleep, clock
-        self._remembering = RememberingScorer(scorer, StoredAnswers(run.child("answers"), config.answers_bytes), model)
+        stored = StoredAnswers(run.child("answers"), config.answers_bytes)
+        self._remembering = RememberingScorer(scorer, stored, model, config.min_digit_mass)
         self._questioner = Questioner(
             self._remembering,
             batch_questions=config.batch_questions,

@@ -8,9 +8,10 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from gem_ray.errors import ScorerError
+from gem_ray.config import ScoringConfig
+from gem_ray.errors import ConfigError, ScorerError
 from gem_ray.scoring.checks import checks_of, warning_about
-from gem_ray.scoring.prompts import PromptStyle
+from gem_ray.scoring.prompts import PromptStyle, num_wordings
 from gem_ray.storage import Storage
 
 NANO_FOLDER = Path(__file__).parent / "nano"
@@ -59,6 +60,25 @@ def prompt_style(model: str) -> PromptStyle:
     if not config.is_file():
         return PromptStyle.CHAT
     return PromptStyle(json.loads(config.read_text()).get("gem_ray_prompt", PromptStyle.CHAT.value))
+
+
+def check_questions(config: ScoringConfig) -> None:
+    """Refuse questions that the model cannot be asked.
+
+    Raises:
+        ConfigError: more wordings than there are for it, or judgements of the shipped model
+        ScorerError: the model does not exist
+    """
+    style = prompt_style(resolve_model(config.model))
+    if config.wordings > num_wordings(style):
+        raise ConfigError(
+            f"scoring.wordings={config.wordings}: {config.model} can be asked in {num_wordings(style)}; lower it"
+        )
+    if config.judgements and style is PromptStyle.NANO:
+        raise ConfigError(
+            f"scoring.judgements=true: {config.model} knows single attributes of faces only and cannot judge a pair; "
+            "turn it off, or choose a capable model with mllm= or scoring.model="
+        )
 
 
 def unfit_for(

@@ -130,9 +130,11 @@ def ensure_data(config: GemConfig, data: Storage) -> None:
     manifest = read_manifest(data)
     side = manifest.shape[0]
     say(f"data: {manifest.count:,} images of {side} x {side} from {manifest.source}, {config.data.holdout} held out")
-    unfit = unfit_for(config.scoring.model, manifest.source) if config.scoring.scorer != "none" else None
-    if unfit:
-        say(f"WARNING: {unfit}")
+    if config.scoring.scorer != "none":
+        checks = Storage(config.check.output, config.storage)
+        unfit = unfit_for(config.scoring.model, manifest.source, config.model.attributes, checks)
+        if unfit:
+            say(f"WARNING: {unfit}")
 
 
 def run_training(config: GemConfig, run: Storage, data: Storage, start_graph: DisGraph | None) -> None:

@@ -127,3 +127,11 @@ def test_protocols_tell_apart_how_answers_were_had(run: Storage) -> None:
     scorer = ScriptedScorer(lambda request: replace(answer_of("old")))
     protocols = {make_asker(run, scorer, **options).protocol for options in ({}, {"calibrate": True}, {"wordings": 2})}
     assert len(protocols) == 3
+
+
+def test_a_stored_answer_below_a_raised_digit_mass_is_missing(run: Storage) -> None:
+    scorer = ScriptedScorer(lambda request: replace(answer_of("old"), digit_mass=0.6))
+    asyncio.run(make_asker(run, scorer).ask_images(IMAGES, (0,)))
+    answers = asyncio.run(make_asker(run, scorer, min_digit_mass=0.8).ask_images(IMAGES, (0,)))
+    assert {answer.failure for answer in answers} == {"low_digit_mass"}
+    assert len(scorer.asked) == 5

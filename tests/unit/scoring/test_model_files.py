@@ -8,8 +8,17 @@ from pathlib import Path
 import pytest
 import yaml
 
+from gem_ray.config import ScoringConfig
 from gem_ray.errors import ConfigError, ScorerError
-from gem_ray.scoring.model_files import NANO_FOLDER, model_fingerprint, prompt_style, resolve_model, unfit_for
+from gem_ray.scoring.checks import checks_of
+from gem_ray.scoring.model_files import (
+    NANO_FOLDER,
+    check_questions,
+    model_fingerprint,
+    prompt_style,
+    resolve_model,
+    unfit_for,
+)
 from gem_ray.scoring.prompts import PromptStyle
 from serve.app import builder
 
@@ -72,7 +81,30 @@ def test_the_serve_builder_reads_text_and_refuses_unknown_and_mistyped_options()
         builder({"model": "/nowhere"})
 
 
-def test_the_nano_model_is_called_unfit_for_anything_but_drawn_faces():
+def test_the_nano_model_is_shipped_with_checks_of_the_very_files_that_are_shipped():
+    found = {check.source: check for check in checks_of(model_fingerprint("nano"), NANO_FOLDER, None)}
+    assert set(found) == {"faces", "data/sfhq_t2i"}
+    assert found["faces"].at_chance == ()
+    assert set(found["data/sfhq_t2i"].at_chance) == {"bald", "male", "beard", "makeup"}
+
+
+def test_the_nano_model_is_called_unfit_for_photographs_and_not_for_drawn_faces():
     assert unfit_for("nano", "faces") is None
+    warning = unfit_for("nano", "photos.zip", ["beard", "blond"])
+    assert warning is not None
+    assert "told beard no better than by chance" in warning
+    assert "scoring.model=" in warning
+    assert unfit_for("nano", "photos.zip", ["blond", "smiling"]) is None
+
+
+def test_of_a_model_that_was_never_checked_nothing_is_said():
     assert unfit_for("org/capable-vlm", "photos.zip") is None
-    assert "scoring.model=" in unfit_for("nano", "photos.zip")
+
+
+def test_questions_that_the_shipped_model_cannot_be_asked_are_refused_by_name() -> None:
+    check_questions(ScoringConfig())
+    check_questions(ScoringConfig(model="someone/chat-model", wordings=3, judgements=True))
+    with pytest.raises(ConfigError, match=r"scoring\.wordings=2: nano can be asked in 1"):
+        check_questions(ScoringConfig(wordings=2))
+    with pytest.raises(ConfigError, match=r"scoring\.judgements=true: nano knows single attributes"):
+        check_questions(ScoringConfig(judgements=True))
