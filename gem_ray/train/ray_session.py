@@ -31,8 +31,8 @@ QUIET_ENVIRONMENT = {
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     "RAY_COLOR_PREFIX": "0",
     "PYTHONWARNINGS": "ignore::FutureWarning,ignore::DeprecationWarning,ignore::ResourceWarning",
-    # Two busy cores do not answer Serve's probe within its default of 0.1 s; it then warns and tries again. The first is
-    # cut to the second, which is 1 s by default.
+    # Two busy cores do not answer Serve's probe within its default of 0.1 s; it then warns and tries again. The
+    # first is cut to the second, which is 1 s by default.
     "RAY_SERVE_QUEUE_LENGTH_RESPONSE_DEADLINE_S": "2",
     "RAY_SERVE_MAX_QUEUE_LENGTH_RESPONSE_DEADLINE_S": "2",
 }
