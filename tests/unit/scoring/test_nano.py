@@ -31,7 +31,7 @@ NAMES = [name for names in SYNONYMS.values() for name in names]
 
 
 def test_shipped_files_are_few_small_and_without_pickle() -> None:
-    files = {path.name: path.stat().st_size for path in NANO_FOLDER.iterdir()}
+    files = {path.name: path.stat().st_size for path in NANO_FOLDER.rglob("*") if path.is_file()}
     assert {"MODEL_CARD.md", "config.json", "model.safetensors", "processor_config.json", "tokenizer.json"} <= set(
         files
     )
