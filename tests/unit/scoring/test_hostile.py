@@ -424,8 +424,8 @@ def test_the_job_ends_in_2_and_names_every_special_token(
         assert f"ConfigError: attribute {name!r} holds" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["<|image_pad|>", "[INST]"])
-def test_the_whole_command_refuses_a_special_token_before_it_starts_anything(name: str, tmp_path: Path) -> None:
+def test_the_whole_command_refuses_a_special_token_before_it_starts_anything(tmp_path: Path) -> None:
+    name = "<|image_pad|>"
     command = [sys.executable, "-m", "jobs.train", f'model.attributes=["male", "{name}"]', f"run.uri={tmp_path}"]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert ended.returncode == 2
