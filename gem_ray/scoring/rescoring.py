@@ -175,6 +175,7 @@ class Rescoring:
         await self._persist(partial(self._gatherer.look_at_traversals, step, plan.traversed))
         await self._persist(partial(self._gatherer.judge, plan.judged))
         self._seen_step = step if plan.sample_attributes or plan.traversed else self._seen_step
+        self._published = self._asker.cost  # looks and judgements carry their own cost
         if plan.data_attributes:
             start = self._next_image(plan.data_attributes)
             score = partial(self._score, start, start + plan.num_images, plan.data_attributes)

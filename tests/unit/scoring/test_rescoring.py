@@ -418,3 +418,13 @@ def test_what_questions_cost_is_in_the_status(run: Storage) -> None:
     assert (status.cost.prompt_tokens, status.cost.cached_tokens) == (300 * 80, 300 * 64)
     assert status.cost.money == pytest.approx(300 * 80 * 2e-6)
     assert status.useful_changes > 0
+
+
+def test_no_question_is_paid_by_two_pieces_of_evidence(run: Storage) -> None:
+    store = MemoryStore()
+    rescoring = make_rescoring(run, store, ScriptedScorer(true_answer), traversals=ScriptedTraversals(500))
+    kinds = set(EvidenceKind) - {EvidenceKind.JUDGEMENTS}
+    run_until(rescoring, lambda: kinds <= {push.kind for push in store.pushes} and rescoring.status().rounds >= 2)
+    paid = [json.loads(run.read_bytes(name))["cost"] for name in run.list("evidence")]
+    assert sum(cost["asked"] for cost in paid) <= rescoring.status().cost.asked
+    assert all(cost["asked"] > 0 for cost in paid)
