@@ -82,7 +82,7 @@ def ranking_figure(pairs: Sequence[RankedPair], version: int) -> bytes:
     name_inches = 0.072 * longest + 0.15
     evidence_inches = 0.062 * max(len(evidence_words(pair.first)) for pair in drawn_pairs) + 0.2
     width, height = 2 * (name_inches + PANEL_INCHES + 0.77) + max(0.8, evidence_inches), ROW_INCHES * rows + 1.45
-    reach = 1.02 * max(
+    reach = 1.06 * max(
         abs(value)
         for pair in drawn_pairs
         for edge in (pair.first, pair.second)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,10 @@ from gem_ray.config import GemConfig, ModelConfig, NamingConfig
 from gem_ray.config_json import config_to_json
 from gem_ray.errors import ConfigError, DataError
 from gem_ray.graph.disgraph import DisGraph
+from gem_ray.messages import StripAnswer, StripRequest
 from gem_ray.models.gem import Gem
+from gem_ray.scoring import discovery
 from gem_ray.scoring.codes import newest_model
-from gem_ray.scoring.discovery import discover
 from gem_ray.scoring.naming import (
     Strips,
     candidate_names,
@@ -169,4 +171,31 @@ def test_only_latents_that_change_the_picture_are_drawn_and_each_moves_alone(run
 
 def test_a_run_without_a_checkpoint_has_no_latents_to_name(tmp_path):
     with pytest.raises(DataError, match=r"no complete checkpoint.*jobs\.train"):
-        discover(Storage(str(tmp_path), GemConfig().storage), Noise(), NamingConfig(), GemConfig().scoring)
+        discovery.discover(Storage(str(tmp_path), GemConfig().storage), Noise(), NamingConfig(), GemConfig().scoring)
+
+
+class Describer:
+    """Answers about a strip by the brightness of its last frame."""
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+
+    async def describe(self, strips: list[StripRequest]) -> list[StripAnswer]:
+        self.batches.append(len(strips))
+        names = {0: None, 90: "Hat", 200: "hair length"}
+        answers = []
+        for strip in strips:
+            text = names[strip.image[-1]]
+            answers.append(StripAnswer(text=text, failure=None if text else "no_words"))
+        return answers
+
+
+def test_open_answers_are_gathered_by_latent_each_name_once_and_failures_are_counted():
+    strips = make_strips(7)
+    strips.images[0, :, -1] = 90
+    strips.images[1, 0, -1], strips.images[1, 1, -1] = 200, 90
+    scorer = Describer()
+    proposed, described = asyncio.run(discovery._describe(scorer, strips, 3))
+    assert proposed[:3] == [["Hat"], ["hair length", "Hat"], []]
+    assert described == (21, 21 - 3 - 2)
+    assert scorer.batches == [16, 5]
