@@ -15,6 +15,8 @@ POPULATION = 300_000
 SIZES = (100, 500, 1_500)
 CORRELATIONS = (0.0, 0.3, 0.6, 0.9, 0.99)
 WANTED = (0.92, 0.98)
+AMPLE = 10.0
+"""Images off its most common value from which on an attribute is not called sparse."""
 EVEN = (-1.2, -0.5, 0.0, 0.5, 1.2)
 Values = NDArray[np.float64]
 
@@ -39,15 +41,16 @@ def coverage(trials: int) -> Iterator[dict[str, Any]]:
             truth = relate(population)
             for size in SIZES:
                 low, high, narrow, finite = cover(population, truth, size, trials, rng)
-                expected = smallest_quadrant(population) * size
-                kind = "ample" if expected >= SPARSE else "sparse"
-                inside[kind] += [WANTED[0] <= low and (high <= WANTED[1] or kind == "sparse")]
+                quadrant, rarest = (share * size for share in rarest_shares(population))
+                kind = "ample" if quadrant >= SPARSE and rarest >= AMPLE else "sparse"
+                inside[kind] += [low >= WANTED[0] and (high <= WANTED[1] or kind == "sparse")]
                 control.append(narrow)
                 yield {
                     "name": f"{shape}, r={correlation}, N={size}",
                     "strength": [round(float(truth.strength[e]), 3) for e in ((0, 1), (1, 0))],
                     "covered": [round(low, 4), round(high, 4)], "finite": round(finite, 4),
-                    "smallest_quadrant_expects": round(expected, 1), "trials": trials,
+                    "expected": {"smallest_quadrant": round(quadrant, 1), "off_mode": round(rarest, 1)},
+                    "trials": trials,
                 }  # fmt: skip
     for kind, kept in inside.items():
         what = "0.92 to 0.98" if kind == "ample" else "0.92 or more"
@@ -82,9 +85,11 @@ def relate(population: Values) -> Relations:
     return relations_from_probabilities(population) if population.ndim == 3 else relations_from_values(population)
 
 
-def smallest_quadrant(population: Values) -> float:
-    """Share of the rarest combination of "has its most common value" and "has not" of the two attributes; 1 where an
-    attribute is graded, that is, no value of it has half of the images."""
+def rarest_shares(population: Values) -> tuple[float, float]:
+    """Shares of a pair's smallest quadrant (see ``rarity``), and of images off the mode of the rarer attribute.
+
+    Of a graded attribute, which has no value that half of the images share, quadrants say nothing: 1.
+    """
     off = []
     for j in (0, 1):
         column = population[:, j]
@@ -93,10 +98,11 @@ def smallest_quadrant(population: Values) -> float:
         else:
             values, counts = np.unique(column, return_counts=True)
             off.append((column != values[counts.argmax()]).astype(float))
-    if max(o.mean() for o in off) > 0.5:
-        return 1.0
     a, b = off
-    return float(min((a * b).mean(), (a * (1 - b)).mean(), ((1 - a) * b).mean(), ((1 - a) * (1 - b)).mean()))
+    rarest = float(min(a.mean(), b.mean()))
+    if max(a.mean(), b.mean()) > 0.5:
+        return 1.0, rarest
+    return float(min((x * y).mean() for x in (a, 1 - a) for y in (b, 1 - b))), rarest
 
 
 def latent(rng: np.random.Generator, correlation: float) -> Values:

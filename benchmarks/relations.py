@@ -31,7 +31,7 @@ def main() -> None:
     covers = commands.add_parser("coverage", help="how often 95 %% intervals cover the truth, by simulation")
     covers.add_argument("--trials", type=int, default=2_000)
     estimators = commands.add_parser("estimators", help="the four estimators with the shipped MLLM's answers")
-    estimators.add_argument("--images", type=int, default=1_500, help="of one set")
+    estimators.add_argument("--images", type=int, default=500, help="of one set")
     estimators.add_argument("--sets", type=int, default=3, help="disjoint sets of drawn faces")
     arguments = parser.parse_args()
     if arguments.command == "speed":

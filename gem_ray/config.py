@@ -308,9 +308,9 @@ class ScoringConfig:
     """Questions of one request."""
     initial_images: int = 512
     """Images of the first scan (the paper: 1,500)."""
-    estimator: str = "expected_table"
-    """How scores become relations: ``expected_table``, or Somers' D of the ``most_likely`` digit (the paper's), of the
-    ``rounded`` expectation or of the ``expectation`` itself."""
+    estimator: str = "most_likely"
+    """How scores become relations: Somers' D of the ``most_likely`` digit (the paper's), of the ``rounded`` expectation
+    or of the ``expectation``, or the ``expected_table`` of the digit distributions, for a model that is seldom sure."""
     wordings: int = 1
     """Paraphrases of each question whose answers are averaged; the nano model knows one."""
     calibrate: bool = False

@@ -1,7 +1,7 @@
 """Somers' D of contingency tables, and its jackknife over the images behind them.
 
 All pairs of n attributes at once. A table may hold counts of levels, or expected counts: the mean over images of the
-products of two digit distributions, which keeps ties where the model is sure and is less noisy than its best digit.
+products of two digit distributions.
 """
 
 from __future__ import annotations

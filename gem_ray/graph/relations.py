@@ -76,7 +76,7 @@ def strength_interval(
 
     With the standard errors of this module 95 % intervals cover the truth in 92 to 98 % of samples; in more where a
     quadrant of the pair (see ``rarity``) expects fewer than 5 images, and in as few as 85 % where an attribute has
-    fewer than 5 images off its most common value.
+    fewer than 10 images off its most common value.
     """
     z, error = _fisher(strength, standard_error)
     half = ndtri(0.5 + level / 2) * error
@@ -95,6 +95,10 @@ def _fisher(
 
 def relations_from_scores(probabilities: NDArray[np.floating], estimator: str) -> Relations:
     """Relations of scores by one of the ``ESTIMATORS`` of ``scoring.estimator``.
+
+    ``python -m benchmarks.relations estimators`` compares them: the most likely digit errs least unless the model
+    hardly sees the attribute, where the expected table, too weak, still has signs and directions; the real-valued
+    expectation breaks the ties and so has no direction at all.
 
     Args:
         probabilities: [N, n, digits], as in ``relations_from_probabilities``
@@ -117,8 +121,8 @@ def relations_from_scores(probabilities: NDArray[np.floating], estimator: str) -
 def relations_from_probabilities(probabilities: NDArray[np.floating]) -> Relations:
     """Relations of digit distributions, by the expected contingency table of each pair.
 
-    T_ij[a, b] is the mean over images of p_i(a) p_j(b); its Somers' D keeps ties, so the asymmetry, and is less noisy
-    than that of the most likely digit.
+    T_ij[a, b] is the mean over images of p_i(a) p_j(b); its Somers' D keeps ties, so the asymmetry. Doubt makes it too
+    weak, since the doubts about two attributes of an image are taken to be independent.
 
     Args:
         probabilities: [N, n, digits] of every image and attribute, summing to 1 over the digits; a row of NaN where the

@@ -249,6 +249,7 @@ def test_rollback_is_a_new_version_with_the_old_values(journal_kind, tmp_path):
     assert store.rollback("r1", 2).duplicate
     expected = replace(at_two, version=7).digest()
     assert store.snapshot(None).digest() == expected
+    assert store.at(2).digest() == at_two.digest()
     assert store.history("male", "beard")[-1].kind is None
     assert store.push(make_push(8, 7)).version == 8
     crash(store)
