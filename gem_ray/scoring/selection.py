@@ -24,7 +24,7 @@ TYPICAL_ANSWERS = 50.0
 
 @dataclass(frozen=True, kw_only=True)
 class EdgeSignals:
-    """What is known about the need to ask; NaN where it is not, infinity where there is no evidence.
+    """What is known about the need to ask; NaN where it is not.
 
     Args:
         standard_error: float64 >= 0 of the strength; infinite where there is no evidence
@@ -59,7 +59,7 @@ class SignalWeights:
 
     Args:
         standard_error, order_gap, disagreement: share of the squared error that each signal estimates
-        age: error that evidence of average age has gathered, as a share of the average error
+        age: error that evidence of average age has gathered, as a share of the average
         influence: 0 asks without regard to the loss, 1 in proportion to the gradient
         num_observations: 1 where a further answer among N removes a share of about 1 / 2N of the error; 0 where it
             replaces the answers before
@@ -74,9 +74,8 @@ class SignalWeights:
 
 
 FRESH_LOOK = SignalWeights(standard_error=0.0, disagreement=1.0, age=2.0, num_observations=0.0)
-"""For evidence that a new answer replaces (traversals, samples): the same number of pictures of a later checkpoint has
-the same standard error, so a second look gains nothing but what has changed since the first. Age counts for much: it
-costs little where the learned weights tell what has changed, and bounds the loss where they do not (docs/results.md)."""
+"""For evidence that a new answer replaces (traversals, samples): a second look gains only what has changed since the
+first. Age costs little where the learned weights tell that, and bounds the loss where they do not."""
 
 
 def edge_values(signals: EdgeSignals, weights: SignalWeights = SignalWeights()) -> NDArray[np.float64]:
@@ -107,8 +106,8 @@ def edge_values(signals: EdgeSignals, weights: SignalWeights = SignalWeights()) 
         + weights.order_gap * np.square(_known(signals.order_gap) / 2.0)
         + weights.disagreement * np.square(_known(signals.disagreement))
     )
-    mean_error = error[asked].mean() if asked.any() else 0.0
-    error = error + weights.age * mean_error * _relative(signals.age, finite_age, unknown=0.0)
+    gathered = weights.age * (error[asked].mean() if asked.any() else 0.0)
+    error = error + gathered * _relative(signals.age, finite_age, unknown=0.0)
     influence = _relative(signals.influence, off_diagonal & np.isfinite(signals.influence), unknown=1.0)
     care = 1.0 - weights.influence + weights.influence * influence
     values = np.where(asked, error * care, 0.0)
@@ -116,8 +115,7 @@ def edge_values(signals: EdgeSignals, weights: SignalWeights = SignalWeights()) 
         share = _relative(signals.num_observations, asked, unknown=1.0)
         values *= np.maximum(share, LEAST_SHARE) ** -weights.num_observations
     first = (values.max() or TYPICAL_STRENGTH) * (1.0 + care)
-    result: NDArray[np.float64] = np.where(asked, values, np.where(off_diagonal, first, 0.0))
-    return result
+    return np.asarray(np.where(asked, values, np.where(off_diagonal, first, 0.0)))
 
 
 def _steadied(
@@ -131,8 +129,8 @@ def _steadied(
     measured = asked & np.isfinite(error) & (count > 0)
     if not measured.any():
         return error
-    scatter = np.where(measured, count * np.square(np.where(measured, error, 0.0)), 0.0)
     own = np.where(measured, count, 0.0)
+    scatter = own * np.square(np.where(measured, error, 0.0))
     steadied = (own * scatter + TYPICAL_ANSWERS * scatter[measured].mean()) / (own + TYPICAL_ANSWERS)
     return np.where(asked & (count > 0), np.sqrt(steadied / np.maximum(count, 1.0)), error)
 
@@ -150,11 +148,9 @@ def _relative(signal: NDArray[Any], known: NDArray[np.bool_], unknown: float) ->
 class Selector:
     """Chooses by one policy for one kind of evidence; a pure function of its arguments and ``turn``.
 
-    ``value`` takes what is worth most, ``round_robin`` one pair after the other, ``uniform`` draws, ``everything``
-    takes all, or as much as the budget allows, in turn.
-
     Args:
-        policy: one of ``POLICIES``
+        policy: ``value`` takes what is worth most, ``round_robin`` one pair after the other, ``uniform`` draws,
+            ``everything`` takes all, or as much as the budget allows in turn
         seed: of ``uniform``
         turn: where to go on; the ``turn`` of a former Selector resumes it exactly
 
@@ -169,6 +165,7 @@ class Selector:
             raise ConfigError(f"a choice among {num_attributes} attributes: a relation needs at least two")
         self.policy, self.num_attributes, self.seed, self.turn = policy, num_attributes, seed, turn
         self._pairs = [(i, j) for i in range(num_attributes) for j in range(num_attributes) if i != j]
+        self._unordered = [(i, j) for i, j in self._pairs if i < j]
 
     def attributes(self, values: NDArray[np.float64], budget: int | None, cost_per_attribute: int) -> tuple[int, ...]:
         """Which attributes to ask about on every image of the next block.
@@ -192,8 +189,9 @@ class Selector:
             chosen = list(range(n)) if limit == n else [(self.turn + k) % n for k in range(limit)]
             self.turn += 0 if limit == n else limit
         else:
-            unordered = [pair for pair in self._pairs if pair[0] < pair[1]]
-            chosen = list(unordered[self._place(len(unordered))])
+            total = len(self._unordered)
+            place = self.turn % total if self.policy == "round_robin" else int(self._draw().integers(total))
+            chosen = list(self._unordered[place])
             self.turn += 1
         return tuple(sorted(chosen))
 
@@ -203,37 +201,32 @@ class Selector:
         Args:
             values: [n, n] from ``edge_values``
             cost_per_pair: questions of one pair
-            budget: questions that may be asked, None for no bound
+            budget: as above
 
         Returns:
             different pairs, the most valuable first under ``value`` (which leaves out those worth nothing)
         """
         total = len(self._pairs)
         limit = total if budget is None else min(total, max(0, budget) // max(1, cost_per_pair))
-        if limit == 0:
-            return ()
         if self.policy == "value":
             worth = np.array([values[pair] for pair in self._pairs])
             order = [k for k in np.argsort(-worth, kind="stable")[:limit] if worth[k] > 0]
         elif self.policy == "uniform":
-            order = list(np.random.default_rng([self.seed, self.turn]).permutation(total)[:limit])
+            order = list(self._draw().permutation(total)[:limit])
             self.turn += 1
         else:
             order = [(self.turn + k) % total for k in range(limit)]
             self.turn += limit
         return tuple(self._pairs[k] for k in order)
 
-    def _place(self, total: int) -> int:
-        if self.policy == "uniform":
-            return int(np.random.default_rng([self.seed, self.turn]).integers(total))
-        return self.turn % total
+    def _draw(self) -> np.random.Generator:
+        return np.random.default_rng([self.seed, self.turn])
 
 
 def _densest(weights: NDArray[np.float64], limit: int) -> list[int]:
     """A set of 2 to ``limit`` nodes with a large sum of weights [n, n] (symmetric) per node; none where all are 0.
 
-    The best of the sets met while growing from the heaviest pair and while peeling the lightest node off the whole
-    (Charikar 2000: at least half the optimum where the size is free).
+    The best met while growing from the heaviest pair and while peeling the lightest node off the whole (Charikar 2000).
     """
     if not weights.any():
         return []
