@@ -329,9 +329,9 @@ class ScoringConfig:
     """Price of an hour of one replica, in the same currency."""
     round_images: int = 128
     """New data images scored in one later round; 0 scores none after the first scan."""
-    traversal_images: int = 8
+    traversal_images: int = 16
     """Start images of the traversals scored in one later round; 0 looks at none."""
-    sample_images: int = 64
+    sample_images: int = 128
     """Random images of the newest checkpoint scored in one later round; 0 looks at none."""
     traversal_steps: int = 5
     """Positions of a node in one traversal."""

@@ -18,7 +18,7 @@ GAUGES = {
     "gem_graph_version": "Version of the DisGraph that training uses",
     "gem_graph_age_seconds": "Seconds since training last changed to a newer DisGraph",
     "gem_graph_store_silence_seconds": "Seconds since the DisGraph store last answered",
-    "gem_relation_fidelity_gap": "Mean absolute difference of shown and prior strength over known edges",
+    "gem_relation_fidelity_gap": "Mean absolute difference of sampled and prior strength over known edges",
 }
 COUNTERS = {
     "gem_questions_asked": "Questions sent to the MLLM",
