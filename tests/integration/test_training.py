@@ -13,7 +13,7 @@ import pytest
 import ray
 from safetensors.numpy import load
 
-from gem_ray.checkpoint import complete_steps
+from gem_ray.checkpoint import complete_steps, load_checkpoint
 from gem_ray.config import (
     DataConfig,
     GemConfig,
@@ -117,6 +117,10 @@ def test_a_killed_worker_changes_nothing_about_the_result(undisturbed, folder):
     expected, found = final_parameters(undisturbed), final_parameters(storage)
     assert expected.keys() == found.keys()
     assert all(np.array_equal(expected[name], found[name]) for name in expected)
+    # It is the mean since the last checkpoint, so a restart before that leaves no trace in it.
+    influence = [np.array(load_checkpoint(each).state["edge_influence"]) for each in (undisturbed, storage)]
+    assert np.array_equal(*influence)
+    assert ((influence[0] > 0) == ~np.eye(6, dtype=bool)).all()
 
 
 def test_another_seed_gives_other_parameters(undisturbed, folder):
@@ -200,6 +204,13 @@ def test_a_flipped_byte_in_a_shard_ends_the_run_by_name(session, folder):
 def test_nothing_of_a_run_is_left_in_ray(undisturbed):
     with pytest.raises(ValueError, match="disgraph-undisturbed"):
         ray.get_actor("disgraph-undisturbed", namespace="gem_ray")
+
+
+def test_whatever_runs_in_a_local_ray_knows_which_of_several_is_its_own(session):
+    """Ray Train looks its controller up there, and takes it for dead where it looks in another Ray of this machine."""
+    address = ray.get(ray.remote(num_cpus=0)(os.getenv).remote("RAY_ADDRESS"))
+    assert address == ray.get_runtime_context().gcs_address
+    assert "RAY_ADDRESS" not in os.environ, "what this process starts would join this Ray unasked"
 
 
 def test_the_dashboard_of_a_local_ray_answers_nobody_without_the_token(session):
