@@ -65,15 +65,17 @@ def ray_session(config: GemConfig) -> Iterator[str | None]:
     if address:
         ray.init(address=address, namespace=NAMESPACE)
     else:
-        context = ray.init(
-            num_cpus=local_cpus(config),
-            logging_level=logging.ERROR,
-            namespace=NAMESPACE,
-            include_dashboard=True,
-            dashboard_host="127.0.0.1",
-            # Any other loopback address would do; 127.0.0.1 itself is rewritten to a public one by Ray.
-            _node_ip_address="127.0.0.2",
-        )
+        with _own_address() as address:
+            context = ray.init(
+                # Said outright: RAY_ADDRESS now names a Ray that is yet to be started.
+                address="local",
+                num_cpus=local_cpus(config),
+                logging_level=logging.ERROR,
+                namespace=NAMESPACE,
+                include_dashboard=True,
+                dashboard_host="127.0.0.1",
+                _node_ip_address=address.split(":")[0],
+            )
         close_token_file()
         dashboard = f"http://{context.dashboard_url}"
         print(f"started Ray on this machine, dashboard {dashboard}", flush=True)
@@ -81,6 +83,25 @@ def ray_session(config: GemConfig) -> Iterator[str | None]:
         yield dashboard
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _own_address() -> Iterator[str]:
+    """The address of a Ray that is started in the body, in the environment of all its processes.
+
+    Ray Train looks for the state of its controller at RAY_ADDRESS, or else in the newest cluster that ``ray start`` has
+    left on this machine. Not finding it there it takes its own controller for dead, and ends the workers.
+    """
+    # Any other loopback address would do; 127.0.0.1 itself is rewritten to a public one by Ray.
+    host = "127.0.0.2"
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        port = probe.getsockname()[1]
+    os.environ.update({"RAY_GCS_SERVER_PORT": str(port), "RAY_ADDRESS": f"{host}:{port}"})
+    try:
+        yield f"{host}:{port}"
+    finally:
+        del os.environ["RAY_GCS_SERVER_PORT"], os.environ["RAY_ADDRESS"]
 
 
 @contextmanager
