@@ -108,8 +108,8 @@ def plan_round(
             spent = len(plan.judged) * cost
         else:
             images = min(config.round_images, offers.num_images)
-            if share is not None:  # fewer images of two attributes rather than none
-                images = min(images, max(1, share // (2 * wordings)))
+            if share is not None:  # fewer images rather than fewer attributes: k of them inform k (k - 1) / 2 pairs
+                images = min(images, max(1, share // (selectors.data.num_attributes * wordings)))
             chosen = selectors.data.attributes(values[EvidenceKind.SCORES], share, images * wordings)
             plan = replace(plan, data_attributes=chosen, num_images=images if chosen else 0)
             spent = len(chosen) * images * wordings

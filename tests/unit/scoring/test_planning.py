@@ -61,10 +61,11 @@ def test_what_one_kind_leaves_goes_to_the_next() -> None:
     assert questions(plan(60)) > 30
 
 
-def test_a_small_budget_buys_fewer_images_rather_than_none() -> None:
+def test_a_small_budget_buys_fewer_images_rather_than_fewer_attributes() -> None:
     found = plan(9, new_checkpoint=False)
-    assert len(found.data_attributes) == 2
-    assert found.num_images == 4
+    assert found.data_attributes == tuple(range(N))
+    assert found.num_images == 2
+    assert len(plan(3, new_checkpoint=False).data_attributes) == 3
 
 
 def test_no_more_images_are_planned_than_there_are() -> None:
