@@ -11,8 +11,3 @@ def cost_since(before: Cost, after: Cost) -> Cost:
     """What was spent between two readings of one counter; what is under way is that of ``after``."""
     spent = {field.name: getattr(after, field.name) - getattr(before, field.name) for field in fields(Cost)}
     return Cost(**(spent | {"under_way": after.under_way}))
-
-
-def per_useful_change(cost: Cost, useful_changes: int) -> float | None:
-    """Questions for one change of an edge that exceeded its standard error, None before the first."""
-    return cost.asked / useful_changes if useful_changes else None
