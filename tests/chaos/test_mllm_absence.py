@@ -85,13 +85,13 @@ def make_config(folder: Path, name: str) -> GemConfig:
     return GemConfig(
         run=RunConfig(uri=str(folder / "runs"), name=name),
         data=DataConfig(uri=str(folder / "faces"), batch_size=16, holdout=16),
-        prepare=PrepareConfig(num_images=2_000, image_size=32, shard_mb=4, seed=SEED),
+        prepare=PrepareConfig(num_images=1_500, image_size=32, shard_mb=4, seed=SEED),
         model=ModelConfig(residual_dim=4),
         objective=ObjectiveConfig(align_batch=4),
         graph=GraphConfig(poll_every_s=0.2, refresh_every_steps=2),
         train=TrainConfig(steps=MANY_STEPS, checkpoint_every_steps=200, log_every_steps=2, log_every_s=10.0),
         scoring=ScoringConfig(
-            initial_images=128, round_images=16, round_every_s=0.5, traversal_images=0, sample_images=8, num_cpus=0.5
+            initial_images=128, round_images=16, round_every_s=1.5, traversal_images=0, sample_images=8, num_cpus=0.5
         ),
     )
 
@@ -130,7 +130,7 @@ class Absence:
         self.scored["back"] = self._images()
         self.start(self.config.scoring, name)
         self.back_at = time.time()
-        self._until(lambda: self._images() >= self.scored["back"] + 64, "scoring resumes")
+        self._until(lambda: self._images() >= self.scored["back"] + 32, "scoring resumes")
         self.resumed_s, self.scored["end"] = time.time() - self.back_at, self._images()
         version = self._last().get("graph_version", 0)
         self._until(lambda: self._last().get("graph_version", 0) > version, "training takes a newer graph")
