@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Iterator
 
 import psutil
@@ -12,7 +11,6 @@ import ray
 from ray import serve
 
 FindProcesses = Callable[[str], list[psutil.Process]]
-WaitUntil = Callable[..., float]
 
 
 @pytest.fixture(scope="module")
@@ -47,17 +45,3 @@ def _title(process: psutil.Process) -> str:
         return " ".join(process.cmdline()) if process.status() != psutil.STATUS_ZOMBIE else ""
     except psutil.NoSuchProcess:
         return ""
-
-
-@pytest.fixture(scope="session")
-def wait_until() -> WaitUntil:
-    """Waits for a condition; gives the seconds it took."""
-
-    def wait(condition: Callable[[], bool], what: str, timeout_s: float = 240.0) -> float:
-        began = time.monotonic()
-        while not condition():
-            assert time.monotonic() - began < timeout_s, f"waited {timeout_s:g} s in vain: {what}"
-            time.sleep(0.1)
-        return time.monotonic() - began
-
-    return wait
