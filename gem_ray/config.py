@@ -416,7 +416,7 @@ class CheckConfig:
     """Attributes to check, for labelled photographs also as ``name:Label`` (``name:-Label`` where the label says the
     opposite); empty takes model.attributes, by CelebA's names for them where they have others."""
     images: int = 500
-    """Photographs to ask about, or drawn faces for each attribute and again for all of them; 0 takes all photographs."""
+    """Photographs to ask about (0 takes all), or drawn faces for each attribute and again for all of them."""
     split: str = "all"
     """Photographs of one part by the partition file: ``train``, ``valid`` or ``test``; or ``all``."""
     seed: int = 0
@@ -475,13 +475,13 @@ class GatewayConfig:
     """``jobs.gateway``: scores and relations of a run over HTTP, for people outside the cluster."""
 
     host: str = "127.0.0.1"
-    """Address to listen on; another than this machine's own needs a proxy with TLS before it, tokens are sent as text."""
+    """Address to listen on; another than this machine's own needs a proxy with TLS before it."""
     port: int = 8700
     """Port to listen on; 0 takes a free one."""
     authentication: bool = True
     """Ask for a bearer token; false is refused where ``host`` is not this machine's own."""
     token_file: str | None = None
-    """File of the token, made where it is missing; None takes one in the user's state folder. GEM_RAY_TOKEN goes first."""
+    """File of the token, made where it is missing; None takes one in the user's state folder. GEM_RAY_TOKEN wins."""
     requests_per_minute: int = 120
     """Requests one address may make a minute, on average and in a burst."""
     max_under_way: int = 16

@@ -159,8 +159,12 @@ class Gateway:
                 except GraphError:
                     graph_up = False
                 scorer_up = await asyncio.to_thread(self._behind.scorer_up)
-                status = "ok" if graph_up and scorer_up else "degraded"
-                self._health = time.monotonic(), views.Health(status=status, graph=graph_up, scorer=scorer_up)
+                self._health = (
+                    time.monotonic(),
+                    views.Health(
+                        status="ok" if graph_up and scorer_up else "degraded", graph=graph_up, scorer=scorer_up
+                    ),
+                )
         health = self._health[1]
         return JSONResponse(health.model_dump(), status_code=200 if health.status == "ok" else 503)
 

@@ -193,7 +193,8 @@ def _record_view(record: EdgeRecord) -> dict[str, Any]:
 
 def _evidence_view(record: Mapping[str, Any], source: str, target: str) -> dict[str, Any]:
     """What a record says in general, and of this edge; tables of every image and paths in storage stay inside."""
-    view = {key: value for key, value in record.items() if value is None or isinstance(value, str | int | float)}
+    plain = (str, int, float, type(None))
+    view: dict[str, Any] = {key: value for key, value in record.items() if isinstance(value, plain)}
     view["cost"] = record.get("cost")
     names = record.get("attributes", [])
     if source in names and target in names:
