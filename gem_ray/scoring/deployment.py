@@ -16,6 +16,7 @@ from ray import serve
 from ray.exceptions import RayError
 from ray.serve.config import AutoscalingConfig
 from ray.serve.exceptions import BackPressureError, RayServeException
+from ray.serve.handle import DeploymentHandle
 
 from gem_ray.config import ScoringConfig
 from gem_ray.errors import ScorerBusyError, ScorerError
@@ -162,6 +163,7 @@ class ServeScorer:
 
     def __init__(self, app: str, deadline_s: float) -> None:
         self.app, self.deadline_s = app, deadline_s
+        self._handle: DeploymentHandle[Any] | None = None
 
     async def score(self, requests: Sequence[Request]) -> list[ScoreAnswer]:
         """See ``engine.Scorer``.
@@ -184,12 +186,17 @@ class ServeScorer:
 
     async def _call(self, method: str, *arguments: Any) -> Any:
         response = None
+        # Looked up once, since that is a call of Serve's controller (3 ms), and again after whatever went wrong: the
+        # handle of an application that is deleted fails at once, and works again where it is back under its name.
+        done = False
         try:
-            # Looked up anew for each batch: an application that was deleted and deployed again has another handle.
-            handle = await asyncio.to_thread(serve.get_app_handle, self.app)
+            handle = self._handle or await asyncio.to_thread(serve.get_app_handle, self.app)
+            self._handle = handle
             async with asyncio.timeout(self.deadline_s):
                 response = getattr(handle, method).remote(*arguments)
-                return await response
+                answer = await response
+            done = True
+            return answer
         except TimeoutError as error:
             if response is not None:
                 response.cancel()
@@ -205,6 +212,9 @@ class ServeScorer:
         except (RayServeException, RayError) as error:
             cause = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
             raise ScorerError(f"the Serve application {self.app!r} cannot answer: {cause}") from error
+        finally:
+            if not done:
+                self._handle = None
 
 
 def _state_or_fault(app: str) -> str:

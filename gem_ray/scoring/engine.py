@@ -56,6 +56,7 @@ class VLLMScorer:
         num_threads: OpenMP threads of the CPU engine
         tensor_parallel: GPUs over which the model is split
         max_model_len: longest prompt in tokens that memory is kept for; 0 takes what fits
+        prefix_caching: compute what questions have in common at their beginning, the image, once
 
     Attributes:
         fingerprint: of the model, see ``model_files.model_fingerprint``
@@ -74,13 +75,16 @@ class VLLMScorer:
         num_threads: int = 1,
         tensor_parallel: int = 1,
         max_model_len: int = 0,
+        prefix_caching: bool = True,
     ) -> None:
         self.model = resolve_model(model)
         self.fingerprint = model_fingerprint(model)
         self.min_digit_mass, self.deadline_s = min_digit_mass, deadline_s
         began = time.monotonic()
         prepare_environment(self.model, use_gpu, num_threads)
-        self.engine, self._sampling_type = _start_engine(self.model, use_gpu, tensor_parallel, max_model_len)
+        self.engine, self._sampling_type = _start_engine(
+            self.model, use_gpu, tensor_parallel, max_model_len, prefix_caching
+        )
         self.style = prompt_style(self.model)
         try:
             self._prompts = self._load_prompts()
@@ -279,7 +283,9 @@ def _tokens(output: Any) -> tuple[int, int]:
     return len(output.prompt_token_ids or ()), int(output.num_cached_tokens or 0)
 
 
-def _start_engine(model: str, use_gpu: bool, tensor_parallel: int, max_model_len: int) -> tuple[Any, Any]:
+def _start_engine(
+    model: str, use_gpu: bool, tensor_parallel: int, max_model_len: int, prefix_caching: bool
+) -> tuple[Any, Any]:
     """The engine and vLLM's SamplingParams type."""
     try:
         from vllm import SamplingParams
@@ -291,6 +297,7 @@ def _start_engine(model: str, use_gpu: bool, tensor_parallel: int, max_model_len
         ) from error
     try:
         arguments = engine_arguments(model, use_gpu, tensor_parallel, max_model_len)
+        arguments["enable_prefix_caching"] = prefix_caching
         return AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments)), SamplingParams
     except (OSError, ValueError, RuntimeError) as error:
         raise ScorerError(

@@ -55,7 +55,6 @@ def engine_arguments(model: str, use_gpu: bool, tensor_parallel: int, max_model_
     arguments: dict[str, Any] = {
         "model": model,
         "limit_mm_per_prompt": {"image": 1},
-        "enable_prefix_caching": True,
         "allowed_media_domains": [NO_MEDIA_DOMAIN],
         "trust_remote_code": False,
         "disable_log_stats": True,
