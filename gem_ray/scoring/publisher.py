@@ -113,8 +113,8 @@ class Publisher:
         for k, source in enumerate(sources):
             weights = None if drawn.weights is None else drawn.weights[k]
             strength[source], error[source] = shown_relations(probabilities[k], weights, own=source)
-        known = np.full((n, n), len(index))
-        relations = Relations(strength=strength, standard_error=error, num_observations=known)
+        observations = np.full((n, n), len(index))
+        relations = Relations(strength=strength, standard_error=error, num_observations=observations)
         evidence = {
             "step": drawn.step,
             "graph_version": drawn.graph_version,
@@ -127,7 +127,7 @@ class Publisher:
             "expectations": _finite((probabilities @ np.arange(NUM_DIGITS)).round(3)),
         }
         name = f"traversals-{drawn.step:09d}"
-        edges = self._edges(relations, pairs)
+        edges = self._edges(relations, known(relations, pairs))
         await self._push(EvidenceKind.TRAVERSALS, name, evidence, drawn.graph_version, edges, cost, step=drawn.step)
 
     async def publish_samples(
@@ -147,7 +147,7 @@ class Publisher:
             "expectations": _finite((probabilities @ np.arange(NUM_DIGITS)).round(3)),
         }
         name = f"samples-{drawn.step:09d}"
-        edges = self._edges(relations, pairs)
+        edges = self._edges(relations, known(relations, pairs))
         await self._push(EvidenceKind.SAMPLES, name, evidence, drawn.graph_version, edges, cost, step=drawn.step)
 
     async def publish_judgements(
@@ -220,8 +220,16 @@ class Publisher:
         )
 
 
+def known(relations: Relations, pairs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The pairs about which the answers say anything: what is not known must not come to be shown as 0."""
+    return [pair for pair in pairs if np.isfinite(relations.standard_error[pair])]
+
+
 def num_useful(before: DisGraph, push: Push) -> int:
-    """How many edges of a push differ by more than their standard error from what its kind of evidence said before."""
+    """How many edges of a push differ by more than their standard error from what its kind of evidence said before.
+
+    An edge about which nothing is known (an infinite error) is no change, whatever was known before.
+    """
     values = {
         EvidenceKind.SCORES: before.scored,
         EvidenceKind.JUDGEMENTS: before.judged,
@@ -231,7 +239,8 @@ def num_useful(before: DisGraph, push: Push) -> int:
     changes = 0
     for edge in push.edges:
         old = float(values[before.index(edge.source), before.index(edge.target)])
-        changes += bool(np.isnan(old) or abs(edge.strength - old) > edge.standard_error)
+        says_something = np.isfinite(edge.standard_error)
+        changes += bool(says_something and (np.isnan(old) or abs(edge.strength - old) > edge.standard_error))
     return changes
 
 

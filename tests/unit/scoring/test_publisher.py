@@ -85,3 +85,16 @@ def test_nothing_is_pushed_where_nothing_was_found(run: Storage) -> None:
     publisher = Publisher(run, store, ATTRIBUTES, "m", "expected_table", lambda name, amount, **labels: None)
     asyncio.run(publisher.publish_judgements([], [], Cost()))
     assert store.pushes == []
+
+
+def test_an_edge_about_which_nothing_is_known_is_no_change_and_is_not_shown_as_zero(run: Storage) -> None:
+    nothing = edge("a", "b", 0.0, error=np.inf)
+    assert num_useful(DisGraph.empty(ATTRIBUTES), push_of(nothing)) == 0
+    store = OneStore()
+    publisher = Publisher(run, store, ATTRIBUTES, "m", "expected_table", lambda name, amount, **labels: None)
+    probabilities = np.random.default_rng(2).dirichlet(np.ones(6), (30, 3))
+    probabilities[:, 2] = np.eye(6)[0]  # c is absent from every image
+    drawn = Samples(7, 0, np.zeros((30, 2, 2, 3), np.uint8))
+    asyncio.run(publisher.publish_samples(drawn, probabilities, [(0, 1), (0, 2), (2, 1)], Cost()))
+    assert [(e.source, e.target) for e in store.pushes[0].edges] == [("a", "b")]
+    assert np.isnan(store.graph.sampled[0, 2])
