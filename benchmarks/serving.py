@@ -226,6 +226,7 @@ def tokens(repeats: int) -> Iterator[Ratio]:
         def asked(sampling: Any) -> Callable[[Questions], Any]:
             async def ask(batches: Questions) -> None:
                 scorer._one_digit = sampling
+                await scorer.engine.reset_prefix_cache()  # the other of the pair has asked about the same faces
                 places = asyncio.Semaphore(CONCURRENCY)
 
                 async def one(batch: list[Any]) -> None:

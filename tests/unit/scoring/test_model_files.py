@@ -63,7 +63,7 @@ def test_a_model_with_other_weights_has_another_fingerprint(tmp_path: Path) -> N
 
 
 def test_the_shipped_serve_config_builds_and_opens_no_port_to_others() -> None:
-    config = yaml.safe_load((Path(__file__).parents[3] / "serve/config.yaml").read_text())
+    config = yaml.safe_load((Path(__file__).parents[4] / "serve/config.yaml").read_text())
     assert (config["proxy_location"], config["http_options"]["host"]) == ("Disabled", "127.0.0.1")
     (application,) = config["applications"]
     assert application["route_prefix"] is None
