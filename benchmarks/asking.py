@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from benchmarks.worlds import BLOCK, NUM_DIGITS, DriftingWorld, ImageWorld, JudgedWorld
 from gem_ray.graph.relations import relations_from_probabilities
-from gem_ray.scoring.selection import FRESH_LOOK, EdgeSignals, Selector, SignalWeights, edge_values
+from gem_ray.scoring.choosing.selection import FRESH_LOOK, EdgeSignals, Selector, SignalWeights, edge_values
 
 JUDGEMENT_COST = 4  # strength and sign, in two mention orders
 WARM_UP, ROUNDS = 40, 120

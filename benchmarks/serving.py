@@ -131,7 +131,7 @@ def by_both_clocks(
 @contextmanager
 def bare_engine(runner: asyncio.Runner, **options: Any) -> Iterator[Any]:
     """The scorer of a replica without the replica: its engine's process below this one."""
-    from gem_ray.scoring.engine import VLLMScorer
+    from gem_ray.scoring.asking.engine import VLLMScorer
 
     async def start() -> VLLMScorer:
         return VLLMScorer("nano", min_digit_mass=0.0, deadline_s=DEADLINE_S, **options)
@@ -147,14 +147,14 @@ def bare_engine(runner: asyncio.Runner, **options: Any) -> Iterator[Any]:
 def served() -> Iterator[Any]:
     """The same behind Ray Serve."""
     from gem_ray.config import GemConfig, ScoringConfig
-    from gem_ray.scoring.deployment import ServeScorer
+    from gem_ray.scoring.serving.deployment import ServeScorer
     from gem_ray.train.ray_session import ray_session
 
     config = ScoringConfig(
         max_ongoing_requests=2 * CONCURRENCY, max_queued_requests=64, deadline_s=DEADLINE_S, min_digit_mass=0.0
     )
     with ray_session(GemConfig(scoring=config)):
-        from gem_ray.scoring.application import app_name, start_scorer, stop_scorer
+        from gem_ray.scoring.serving.application import app_name, start_scorer, stop_scorer
 
         start_scorer(config, "bench")
         try:
@@ -336,8 +336,8 @@ def start_load() -> Callable[[], Any]:
     """A context in which a Ray actor keeps requests under way all the time; gives what was answered a second."""
     import ray
 
-    from gem_ray.scoring.application import app_name
-    from gem_ray.scoring.deployment import ServeScorer
+    from gem_ray.scoring.serving.application import app_name
+    from gem_ray.scoring.serving.deployment import ServeScorer
 
     class Load:
         def __init__(self) -> None:

@@ -156,8 +156,8 @@ class ScoreRequest:
 
     Args:
         image: raw RGB bytes, row by row, ``height * width * 3`` of them (never a URL, never an encoded file)
-        attribute: name as in the DisGraph, already validated by ``scoring.prompts.validate_attributes``
-        wording: which paraphrase of the question, below ``scoring.prompts.num_wordings``
+        attribute: name as in the DisGraph, already validated by ``scoring.asking.prompts.validate_attributes``
+        wording: which paraphrase of the question, below ``scoring.asking.prompts.num_wordings``
     """
 
     image: bytes = field(repr=False)
@@ -209,7 +209,7 @@ class StripRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class StripAnswer:
-    """An open answer, already cleaned: only what ``scoring.prompts.validate_attributes`` would let through.
+    """An open answer, already cleaned: only what ``scoring.asking.prompts.validate_attributes`` would let through.
 
     Args:
         text: a name of at most 64 characters; None where nothing usable came back

@@ -12,7 +12,7 @@ def main(config: GemConfig) -> None:
 
     with running_ray(config):
         # Imports Ray, which reads its environment as it is imported: the session has set it by now.
-        from gem_ray.scoring.application import change_mllm
+        from gem_ray.scoring.serving.application import change_mllm
 
         change_mllm(config.scoring, config.run.name)
     print("a run that is started again asks the MLLM of its own command line: give it the same options")

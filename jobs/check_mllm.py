@@ -12,8 +12,8 @@ def main(config: GemConfig) -> None:
 
     from gem_ray.errors import ScorerError
     from gem_ray.evaluation.mllm_figures import check_figure, check_tables
-    from gem_ray.scoring.checking import check_mllm
-    from gem_ray.scoring.checks import write_check
+    from gem_ray.scoring.checking.check import check_mllm
+    from gem_ray.scoring.checking.checks import write_check
     from gem_ray.storage import Storage
 
     check = check_mllm(config)

@@ -14,8 +14,8 @@ def main(config: GemConfig) -> None:
 
     from gem_ray.evaluation.naming_figures import naming_figure, naming_table, unnamed_words
     from gem_ray.evaluation.stored_run import stored_config
-    from gem_ray.scoring.codes import DataImages
-    from gem_ray.scoring.discovery import discover
+    from gem_ray.scoring.looking.codes import DataImages
+    from gem_ray.scoring.looking.discovery import discover
     from gem_ray.storage import Storage
 
     run = Storage(f"{config.run.uri}/{config.run.name}", config.storage)

@@ -12,7 +12,7 @@ def main(config: GemConfig) -> None:
 
     with ray_session(config):
         # These import Ray, which reads its environment as it is imported: the session has set it by now.
-        from gem_ray.scoring.scanning import run_scan
+        from gem_ray.scoring.checking.scanning import run_scan
         from gem_ray.train.trainer import with_absolute_paths
 
         run_scan(with_absolute_paths(config))

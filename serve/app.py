@@ -8,8 +8,8 @@ from ray.serve import Application
 
 from gem_ray.config import ScoringConfig
 from gem_ray.errors import ConfigError
-from gem_ray.scoring.deployment import build_app
-from gem_ray.scoring.model_files import resolve_model
+from gem_ray.scoring.asking.model_files import resolve_model
+from gem_ray.scoring.serving.deployment import build_app
 
 
 def builder(args: dict[str, Any]) -> Application:

@@ -37,8 +37,8 @@ from gem_ray.graph.disgraph import DisGraph
 from gem_ray.graph.relations import relations_from_values
 from gem_ray.losses.gem import kl_per_dimension
 from gem_ray.models.gem import Gem
-from gem_ray.scoring.codes import load_gem
-from gem_ray.scoring.scores import ScoreTable, read_scores
+from gem_ray.scoring.looking.codes import load_gem
+from gem_ray.scoring.rescoring.scores import ScoreTable, read_scores
 from gem_ray.storage import Storage
 
 START_IMAGES = 3

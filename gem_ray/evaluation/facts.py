@@ -173,7 +173,7 @@ class AttributeFacts:
     """What the MLLM said of one attribute of the data's images: shares in [0, 1], None where nothing was asked.
 
     Args:
-        zero_rate, failure_rate: see ``scoring.rates``
+        zero_rate, failure_rate: see ``scoring.checking.rates``
     """
 
     name: str

@@ -14,8 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from gem_ray.evaluation.plot_style import CYCLE, FAINT, INK, NEGATIVE, POSITIVE, SOFT, figure, png
-from gem_ray.scoring.agreement import TOP_DIGIT, Interval
-from gem_ray.scoring.checks import AttributeCheck, Check
+from gem_ray.scoring.checking.agreement import TOP_DIGIT, Interval
+from gem_ray.scoring.checking.checks import AttributeCheck, Check
 
 PALE = "#9cc3e4"
 

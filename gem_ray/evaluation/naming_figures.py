@@ -13,8 +13,8 @@ from rich.text import Text
 from gem_ray.evaluation.graph_figures import signed
 from gem_ray.evaluation.image_figures import short
 from gem_ray.evaluation.plot_style import INK, NEGATIVE, POSITIVE, SOFT, canvas, mosaic, place, png
-from gem_ray.scoring.discovery import Discovery
-from gem_ray.scoring.naming import LatentName
+from gem_ray.scoring.looking.discovery import Discovery
+from gem_ray.scoring.looking.naming import LatentName
 
 LONGEST_NAME = 22
 STRIP_HEIGHT_PX, GAP_PX = 88, 10

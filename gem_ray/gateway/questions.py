@@ -15,7 +15,7 @@ from gem_ray.config import GatewayConfig
 from gem_ray.data.images import FORMATS, BadImageError, Cause, ImageShape, decode_image
 from gem_ray.errors import ConfigError
 from gem_ray.gateway.guard import Refusal
-from gem_ray.scoring.prompts import validate_attributes
+from gem_ray.scoring.asking.prompts import validate_attributes
 
 MULTIPART = "multipart/form-data"
 RAW = frozenset({"image/jpeg", "image/png", "image/webp", "application/octet-stream"})

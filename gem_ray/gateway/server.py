@@ -23,8 +23,8 @@ from gem_ray.gateway.app import build_gateway
 from gem_ray.gateway.auth import Token, find_token
 from gem_ray.gateway.routes import Behind
 from gem_ray.graph.store import connect_store
-from gem_ray.scoring.application import app_name
-from gem_ray.scoring.deployment import ServeScorer
+from gem_ray.scoring.serving.application import app_name
+from gem_ray.scoring.serving.deployment import ServeScorer
 from gem_ray.storage import Storage
 
 log = logging.getLogger(__name__)

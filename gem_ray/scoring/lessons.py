@@ -16,8 +16,8 @@ import torch
 from PIL import Image, ImageFilter
 
 from gem_ray.data.faces import ATTRIBUTES, draw_face, sample_attributes, sample_nuisance
+from gem_ray.scoring.asking.prompts import DIGITS, IMAGE_TOKEN, NUM_DIGITS, nano_prompt
 from gem_ray.scoring.nano_model import IMAGE_SIZE, NUM_IMAGE_TOKENS, UNKNOWN_ANSWER, PreTrainedTokenizerFast, token_id
-from gem_ray.scoring.prompts import DIGITS, IMAGE_TOKEN, NUM_DIGITS, nano_prompt
 
 SYNONYMS: dict[str, tuple[str, ...]] = {
     "bangs": ("bangs", "Bangs", "fringe"),

@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
-from gem_ray.scoring.model_files import NANO_FOLDER
-from gem_ray.scoring.prompts import DIGITS, IMAGE_TOKEN, PromptStyle, nano_prompt
+from gem_ray.scoring.asking.model_files import NANO_FOLDER
+from gem_ray.scoring.asking.prompts import DIGITS, IMAGE_TOKEN, PromptStyle, nano_prompt
 from gem_ray.scoring.torchvision_compat import register
 
 register()  # before transformers, whose image processors import torchvision

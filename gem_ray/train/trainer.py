@@ -22,9 +22,9 @@ from gem_ray.errors import ConfigError, DataError
 from gem_ray.evaluation.report import Summary, format_summary, write_report
 from gem_ray.graph.disgraph import DisGraph
 from gem_ray.graph.store import StoreClient, start_store
-from gem_ray.scoring.model_files import unfit_for
-from gem_ray.scoring.prompts import validate_attributes
-from gem_ray.scoring.service import scoring_service
+from gem_ray.scoring.asking.model_files import unfit_for
+from gem_ray.scoring.asking.prompts import validate_attributes
+from gem_ray.scoring.serving.service import scoring_service
 from gem_ray.storage import Storage
 from gem_ray.train.failures import StopOnOwnErrors, fit, interrupts_as_keyboard
 from gem_ray.train.ray_session import ray_session

@@ -24,7 +24,7 @@ from gem_ray.data.loader import Batch, Loader, open_loader
 from gem_ray.errors import GemRayError, TrainingError
 from gem_ray.evaluation.relations import relation_fidelity
 from gem_ray.graph.disgraph import DisGraph
-from gem_ray.scoring.signals import INFLUENCE
+from gem_ray.scoring.choosing.signals import INFLUENCE
 from gem_ray.storage import Storage
 from gem_ray.train.collectives import broadcast_bytes, gather_numbers
 from gem_ray.train.influence import EdgeInfluence

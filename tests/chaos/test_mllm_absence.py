@@ -38,12 +38,12 @@ from gem_ray.data.faces import ATTRIBUTES
 from gem_ray.evaluation.history import read_metrics
 from gem_ray.graph.actor import GraphStore
 from gem_ray.messages import ScoreRequest
-from gem_ray.scoring import application
-from gem_ray.scoring.application import app_name, start_scorer, stop_scorer
-from gem_ray.scoring.deployment import ServedScorer
-from gem_ray.scoring.rescorer import rescorer_status
-from gem_ray.scoring.scores import read_scores
-from gem_ray.scoring.scripted import ScriptedScorer, answer_of_value
+from gem_ray.scoring.asking.scripted import ScriptedScorer, answer_of_value
+from gem_ray.scoring.rescoring.rescorer import rescorer_status
+from gem_ray.scoring.rescoring.scores import read_scores
+from gem_ray.scoring.serving import application
+from gem_ray.scoring.serving.application import app_name, start_scorer, stop_scorer
+from gem_ray.scoring.serving.deployment import ServedScorer
 from gem_ray.storage import Storage
 from gem_ray.train.trainer import run_storage, train
 
@@ -220,7 +220,7 @@ def check(run: Storage, absence: Absence) -> None:
 
 def test_ten_seconds_without_the_mllm_cost_no_step_and_no_pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scripted = partial(start_scorer, build_scorer=pixel_scorer)
-    monkeypatch.setattr("gem_ray.scoring.service.start_scorer", scripted)
+    monkeypatch.setattr("gem_ray.scoring.serving.service.start_scorer", scripted)
     absence = Absence(make_config(tmp_path, f"away-{os.getpid()}"), away_s=10.0, start=scripted)
     check(train_through(absence), absence)
 

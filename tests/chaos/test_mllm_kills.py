@@ -28,10 +28,10 @@ from gem_ray.config import ScoringConfig
 from gem_ray.data.faces import ATTRIBUTES, face
 from gem_ray.errors import ScorerError
 from gem_ray.messages import ScoreAnswer, ScoreRequest
-from gem_ray.scoring.application import app_name, start_scorer, stop_scorer
-from gem_ray.scoring.deployment import ServedScorer, ServeScorer, replica_state
-from gem_ray.scoring.questions import Questioner
-from gem_ray.scoring.scripted import ScriptedScorer, answer_of_value
+from gem_ray.scoring.asking.questions import Questioner
+from gem_ray.scoring.asking.scripted import ScriptedScorer, answer_of_value
+from gem_ray.scoring.serving.application import app_name, start_scorer, stop_scorer
+from gem_ray.scoring.serving.deployment import ServedScorer, ServeScorer, replica_state
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 SEED = 20_26

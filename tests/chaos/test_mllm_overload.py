@@ -27,9 +27,9 @@ from gem_ray.config import ScoringConfig
 from gem_ray.data.faces import ATTRIBUTES
 from gem_ray.errors import ScorerBusyError, ScorerError
 from gem_ray.messages import ScoreAnswer, ScoreRequest
-from gem_ray.scoring.application import app_name, start_scorer, stop_scorer
-from gem_ray.scoring.deployment import ServedScorer, ServeScorer
-from gem_ray.scoring.scripted import ScriptedScorer, answer_of_value
+from gem_ray.scoring.asking.scripted import ScriptedScorer, answer_of_value
+from gem_ray.scoring.serving.application import app_name, start_scorer, stop_scorer
+from gem_ray.scoring.serving.deployment import ServedScorer, ServeScorer
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
 SEED = 12

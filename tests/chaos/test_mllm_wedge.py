@@ -23,10 +23,10 @@ from gem_ray.config import ScoringConfig
 from gem_ray.data.faces import ATTRIBUTES, face
 from gem_ray.errors import ScorerError
 from gem_ray.messages import ScoreAnswer, ScoreRequest
-from gem_ray.scoring.application import app_name, start_scorer, stop_scorer
-from gem_ray.scoring.deployment import ServedScorer, ServeScorer
-from gem_ray.scoring.engine import VLLMScorer
-from gem_ray.scoring.questions import Questioner
+from gem_ray.scoring.asking.engine import VLLMScorer
+from gem_ray.scoring.asking.questions import Questioner
+from gem_ray.scoring.serving.application import app_name, start_scorer, stop_scorer
+from gem_ray.scoring.serving.deployment import ServedScorer, ServeScorer
 
 pytestmark = [pytest.mark.ray, pytest.mark.vllm, pytest.mark.slow, pytest.mark.timeout(900)]
 SEED = 7

@@ -31,8 +31,8 @@ from gem_ray.data.faces import ATTRIBUTES, face
 from gem_ray.data.shards import Manifest, ShardEntry, encode_shard, write_manifest
 from gem_ray.graph.store import StoreClient, start_store
 from gem_ray.messages import EdgeUpdate, EvidenceKind, Push
-from gem_ray.scoring.application import change_mllm, start_scorer, stop_scorer
-from gem_ray.scoring.model_files import NANO_FOLDER, model_fingerprint
+from gem_ray.scoring.asking.model_files import NANO_FOLDER, model_fingerprint
+from gem_ray.scoring.serving.application import change_mllm, start_scorer, stop_scorer
 from gem_ray.storage import Storage
 
 pytestmark = [pytest.mark.ray, pytest.mark.vllm, pytest.mark.timeout(600)]

@@ -11,9 +11,9 @@ import torch
 from gem_ray.config import GemConfig, NamingConfig
 from gem_ray.data.faces import ATTRIBUTES, draw_face, sample_attributes, sample_nuisance
 from gem_ray.graph.disgraph import DisGraph
-from gem_ray.scoring import discovery
-from gem_ray.scoring.codes import NewestModel
-from gem_ray.scoring.naming import name_latents
+from gem_ray.scoring.looking import discovery
+from gem_ray.scoring.looking.codes import NewestModel
+from gem_ray.scoring.looking.naming import name_latents
 from gem_ray.storage import Storage
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(600)]

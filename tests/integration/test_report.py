@@ -29,10 +29,10 @@ from gem_ray.graph.disgraph import DisGraph
 from gem_ray.graph.layers import Layer
 from gem_ray.messages import EdgeUpdate, EvidenceKind, Push, ScoreAnswer
 from gem_ray.models.gem import Gem
-from gem_ray.scoring.agreement import Interval
-from gem_ray.scoring.checks import AttributeCheck, Check, write_check
-from gem_ray.scoring.model_files import model_fingerprint
-from gem_ray.scoring.scores import ScoreTable, write_scores
+from gem_ray.scoring.asking.model_files import model_fingerprint
+from gem_ray.scoring.checking.agreement import Interval
+from gem_ray.scoring.checking.checks import AttributeCheck, Check, write_check
+from gem_ray.scoring.rescoring.scores import ScoreTable, write_scores
 from gem_ray.storage import Storage
 from gem_ray.train.step import Inputs, build_parts, state_tensors, train_step
 

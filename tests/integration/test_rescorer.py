@@ -24,11 +24,11 @@ from gem_ray.errors import ScorerError
 from gem_ray.graph.store import StoreClient, start_store
 from gem_ray.messages import RescorerStatus, ScoreRequest
 from gem_ray.models.gem import Gem
-from gem_ray.scoring.application import app_name, start_scorer
-from gem_ray.scoring.deployment import ServeScorer
-from gem_ray.scoring.rescorer import rescorer_status
-from gem_ray.scoring.scores import read_scores
-from gem_ray.scoring.service import scoring_service
+from gem_ray.scoring.rescoring.rescorer import rescorer_status
+from gem_ray.scoring.rescoring.scores import read_scores
+from gem_ray.scoring.serving.application import app_name, start_scorer
+from gem_ray.scoring.serving.deployment import ServeScorer
+from gem_ray.scoring.serving.service import scoring_service
 from gem_ray.storage import Storage
 
 pytestmark = [pytest.mark.ray, pytest.mark.vllm, pytest.mark.timeout(900)]

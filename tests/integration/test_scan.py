@@ -23,11 +23,11 @@ from ray import serve
 from gem_ray.config import DataConfig, GemConfig, RunConfig, ScanConfig, ScoringConfig
 from gem_ray.data.faces import ATTRIBUTES, face
 from gem_ray.data.shards import Manifest, ShardEntry, encode_shard, read_manifest, read_records, write_manifest
-from gem_ray.scoring.application import app_name, start_scorer, stop_scorer
-from gem_ray.scoring.deployment import ServeScorer, vllm_scorer
-from gem_ray.scoring.questions import Questioner
-from gem_ray.scoring.scanning import run_scan
-from gem_ray.scoring.scores import read_scores
+from gem_ray.scoring.asking.questions import Questioner
+from gem_ray.scoring.checking.scanning import run_scan
+from gem_ray.scoring.rescoring.scores import read_scores
+from gem_ray.scoring.serving.application import app_name, start_scorer, stop_scorer
+from gem_ray.scoring.serving.deployment import ServeScorer, vllm_scorer
 from gem_ray.storage import Storage
 
 pytestmark = [pytest.mark.ray, pytest.mark.vllm, pytest.mark.timeout(600)]

@@ -19,10 +19,10 @@ from gem_ray.config import ScoringConfig
 from gem_ray.data.faces import ATTRIBUTES, face
 from gem_ray.errors import ScorerBusyError, ScorerError
 from gem_ray.messages import ScoreAnswer, ScoreRequest
-from gem_ray.scoring.application import app_name, change_mllm, start_scorer, stop_scorer
-from gem_ray.scoring.deployment import DEPLOYMENT, ServedScorer, ServeScorer
-from gem_ray.scoring.model_files import NANO_FOLDER
-from gem_ray.scoring.scripted import ScriptedScorer, answer_of_value
+from gem_ray.scoring.asking.model_files import NANO_FOLDER
+from gem_ray.scoring.asking.scripted import ScriptedScorer, answer_of_value
+from gem_ray.scoring.serving.application import app_name, change_mllm, start_scorer, stop_scorer
+from gem_ray.scoring.serving.deployment import DEPLOYMENT, ServedScorer, ServeScorer
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 PUSH_EVERY = {

@@ -10,8 +10,8 @@ from PIL import Image
 from rich.console import Console
 
 from gem_ray.evaluation.mllm_figures import check_figure, check_tables
-from gem_ray.scoring.agreement import Bin, Interval
-from gem_ray.scoring.checks import AttributeCheck, Check
+from gem_ray.scoring.checking.agreement import Bin, Interval
+from gem_ray.scoring.checking.checks import AttributeCheck, Check
 
 MALE = AttributeCheck(
     name="male",

@@ -9,8 +9,8 @@ from rich.console import Console
 
 from gem_ray.evaluation.naming_figures import naming_figure, naming_table, unnamed_words
 from gem_ray.messages import Cost
-from gem_ray.scoring.discovery import Discovery
-from gem_ray.scoring.naming import LatentName, Strips
+from gem_ray.scoring.looking.discovery import Discovery
+from gem_ray.scoring.looking.naming import LatentName, Strips
 
 SIDE = 32
 

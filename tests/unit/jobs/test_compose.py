@@ -12,7 +12,7 @@ import pytest
 
 from gem_ray.config import GemConfig
 from gem_ray.errors import ConfigError
-from gem_ray.scoring.prompts import PromptStyle, num_wordings
+from gem_ray.scoring.asking.prompts import PromptStyle, num_wordings
 from jobs.compose import CONFIGS, help_text, load_config
 
 ARCHITECTURES = {  # "architectures" of each model's config.json

@@ -26,22 +26,22 @@ from gem_ray.graph.disgraph import DisGraph
 from gem_ray.graph.relations import relations_from_scores
 from gem_ray.graph.staleness import Staleness
 from gem_ray.messages import EdgeUpdate, EvidenceKind, Push, PushReply, Refusal, Request, ScoreAnswer, ScoreRequest
-from gem_ray.scoring.asker import Asker
-from gem_ray.scoring.gathering import Gatherer
-from gem_ray.scoring.model_prompts import ModelPrompts, Refused
-from gem_ray.scoring.nano_model import load_nano
-from gem_ray.scoring.prompts import PromptStyle, missing, validate_attributes
-from gem_ray.scoring.publisher import Publisher
-from gem_ray.scoring.rescoring import Rescoring
-from gem_ray.scoring.samples import Samples
-from gem_ray.scoring.scripted import (
+from gem_ray.scoring.asking.asker import Asker
+from gem_ray.scoring.asking.model_prompts import ModelPrompts, Refused
+from gem_ray.scoring.asking.prompts import PromptStyle, missing, validate_attributes
+from gem_ray.scoring.asking.scripted import (
     OBEDIENCE_SIGN,
     ScriptedScorer,
     answer_of_value,
     hostile_answers,
     obedient_answer,
 )
-from gem_ray.scoring.signals import signals_of
+from gem_ray.scoring.choosing.signals import signals_of
+from gem_ray.scoring.looking.samples import Samples
+from gem_ray.scoring.nano_model import load_nano
+from gem_ray.scoring.rescoring.gathering import Gatherer
+from gem_ray.scoring.rescoring.loop import Rescoring
+from gem_ray.scoring.rescoring.publisher import Publisher
 from gem_ray.storage import Storage
 from jobs.compose import run_job
 from jobs.train import main as train_job

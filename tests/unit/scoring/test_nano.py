@@ -13,8 +13,9 @@ from safetensors import safe_open
 
 from gem_ray.config import PretrainConfig
 from gem_ray.data.faces import ATTRIBUTES
+from gem_ray.scoring.asking.model_files import NANO_FOLDER
+from gem_ray.scoring.asking.prompts import DIGITS, IMAGE_TOKEN, NUM_DIGITS, nano_prompt
 from gem_ray.scoring.lessons import SYNONYMS, Lessons, answer_tokens, digit_targets, draw_lesson
-from gem_ray.scoring.model_files import NANO_FOLDER
 from gem_ray.scoring.nano_model import (
     NUM_IMAGE_TOKENS,
     PIXEL_MEAN,
@@ -25,7 +26,6 @@ from gem_ray.scoring.nano_model import (
     load_nano,
 )
 from gem_ray.scoring.pretrain import Pupil, block_diagonal_mask, learning_rate_factor, pretrain
-from gem_ray.scoring.prompts import DIGITS, IMAGE_TOKEN, NUM_DIGITS, nano_prompt
 
 NAMES = [name for names in SYNONYMS.values() for name in names]
 

@@ -19,11 +19,11 @@ import pytest
 from gem_ray.config import ScoringConfig, StorageConfig
 from gem_ray.errors import ScorerError
 from gem_ray.messages import Request, ScoreAnswer, ScoreRequest
-from gem_ray.scoring.asker import Asker
-from gem_ray.scoring.prompts import NUM_DIGITS, missing
-from gem_ray.scoring.questions import MAX_TRIES, TRANSIENT
-from gem_ray.scoring.scores import ScoreTable, read_scores, write_scores
-from gem_ray.scoring.scripted import answer_of_value, hostile_answers
+from gem_ray.scoring.asking.asker import Asker
+from gem_ray.scoring.asking.prompts import NUM_DIGITS, missing
+from gem_ray.scoring.asking.questions import MAX_TRIES, TRANSIENT
+from gem_ray.scoring.asking.scripted import answer_of_value, hostile_answers
+from gem_ray.scoring.rescoring.scores import ScoreTable, read_scores, write_scores
 from gem_ray.storage import Storage
 
 ATTRIBUTES = ("male", "beard", "bald", "blond")

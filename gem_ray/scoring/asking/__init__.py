@@ -1,0 +1,1 @@
+"""How the MLLM is asked: prompts, the engine, and questions that are counted, stored and calibrated."""

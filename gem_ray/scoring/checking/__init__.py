@@ -1,0 +1,1 @@
+"""Whether a model can be trusted with the attributes, and scores of whole data sets."""

@@ -1,0 +1,1 @@
+"""What to ask next: signals, values, a budget and a plan."""

@@ -1,0 +1,182 @@
+"""The rescorer as a detached Ray actor: a thin shell around ``rescoring.Rescoring``, which has the rules.
+
+The constructor starts everything, so that an actor which Ray restarts goes on by itself from the run's storage.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import ray
+import torch
+from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from gem_ray.config import GemConfig
+from gem_ray.config_json import config_from_json, config_to_json
+from gem_ray.errors import ScorerError
+from gem_ray.graph.staleness import Staleness
+from gem_ray.graph.store import connect_store
+from gem_ray.messages import RescorerStatus
+from gem_ray.scoring.choosing.training_signals import CheckpointSignals
+from gem_ray.scoring.looking.codes import DataImages
+from gem_ray.scoring.looking.samples import CheckpointSamples
+from gem_ray.scoring.looking.traversals import CheckpointTraversals
+from gem_ray.scoring.rescoring.loop import Rescoring
+from gem_ray.scoring.serving.deployment import ServeScorer
+from gem_ray.storage import Storage
+from gem_ray.telemetry import add_count
+
+log = logging.getLogger(__name__)
+NAMESPACE = "gem_ray"
+START_S = 60.0
+STOP_S = 10.0
+
+
+class Rescorer:
+    """The actor's class.
+
+    Args:
+        config_json: the whole configuration
+        run, data: folders of the run and of the data set
+        app: name of the Serve application that answers
+        model: fingerprint of the MLLM
+    """
+
+    def __init__(self, config_json: str, run: Storage, data: Storage, app: str, model: str) -> None:
+        torch.set_num_threads(1)  # training has the other cores
+        logging.getLogger("ray.serve").setLevel(logging.WARNING)
+        config = config_from_json(config_json)
+        images = DataImages(data, config.data.holdout)
+        self._rescoring = Rescoring(
+            config.scoring,
+            run,
+            tuple(config.model.attributes),
+            Staleness(config.graph.max_staleness),
+            scorer=ServeScorer(app, config.scoring.deadline_s),
+            store=connect_store(config.run.name),
+            images=images,
+            traversals=CheckpointTraversals(run, config.scoring.traversal_steps, images),
+            samples=CheckpointSamples(run, images),
+            signals=CheckpointSignals(run),
+            model=model,
+            count=partial(add_count, run=config.run.name),
+        )
+        self._loop = asyncio.new_event_loop()
+        self._task: asyncio.Task[None] | None = None
+        self._thread = threading.Thread(target=self._work, name="rescoring", daemon=True)
+        self._thread.start()
+
+    def status(self) -> RescorerStatus:
+        """How far it is.
+
+        Raises:
+            ScorerError: the loop has ended by an error that is not ours to ride out
+        """
+        if not self._thread.is_alive() and self._task is not None and not self._task.cancelled():
+            raise ScorerError(f"the rescorer has ended: {self._task.exception()!r}; please report this bug")
+        return self._rescoring.status()
+
+    def stop(self) -> RescorerStatus:
+        """Ask nothing more; returns the last status."""
+        self._loop.call_soon_threadsafe(lambda: self._task and self._task.cancel())
+        self._thread.join(timeout=STOP_S / 2)
+        return self._rescoring.status()
+
+    def _work(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._task = self._loop.create_task(self._rescoring.run())
+        try:
+            self._loop.run_until_complete(self._task)
+        except asyncio.CancelledError:
+            log.info("rescoring stopped")
+
+
+def start_rescorer(config: GemConfig, run: Storage, data: Storage, app: str, model: str) -> None:
+    """Start the run's rescorer; one that an interrupted job left behind is replaced.
+
+    Args:
+        app: name of the Serve application, from ``service.start_scorer``
+        model: fingerprint of the MLLM
+
+    Raises:
+        ScorerError: the actor does not start
+    """
+    stop_rescorer(config.run.name)
+    # A relative path means another folder in the actor's process, and a local one is only there on this machine.
+    folders = [replace(folder, uri=str(folder.local_path)) if folder.is_local else folder for folder in (run, data)]
+    placement = (
+        NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        if run.is_local or data.is_local
+        else "DEFAULT"
+    )
+    actor_class: Any = ray.remote(Rescorer)
+    actor = actor_class.options(
+        name=_actor_name(config.run.name),
+        namespace=NAMESPACE,
+        lifetime="detached",
+        max_restarts=-1,
+        max_concurrency=4,
+        num_cpus=0,
+        scheduling_strategy=placement,
+    ).remote(config_to_json(config), *folders, app, model)
+    try:
+        ray.get(actor.status.remote(), timeout=START_S)
+    except (GetTimeoutError, RayActorError, RayTaskError) as error:
+        stop_rescorer(config.run.name)
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise ScorerError(f"the rescorer of run {config.run.name!r} does not start: {lines[-1]}") from error
+
+
+def rescorer_status(run_name: str, deadline_s: float) -> RescorerStatus | None:
+    """How far the run's rescorer is; None where there is none, or where it is being restarted.
+
+    Raises:
+        ScorerError: its loop has ended by an error
+    """
+    actor = _find(run_name)
+    if actor is None:
+        return None
+    try:
+        status: RescorerStatus = ray.get(actor.status.remote(), timeout=deadline_s)
+        return status
+    except RayTaskError as error:
+        if isinstance(error.cause, ScorerError):
+            raise error.cause from None
+        raise
+    except (GetTimeoutError, RayActorError):
+        return None
+
+
+def stop_rescorer(run_name: str) -> RescorerStatus | None:
+    """End the actor for good; returns its last status, None where there is none or it does not answer."""
+    actor = _find(run_name)
+    if actor is None:
+        return None
+    status: RescorerStatus | None = None
+    try:
+        status = ray.get(actor.stop.remote(), timeout=STOP_S)
+    except (GetTimeoutError, RayActorError, RayTaskError) as error:
+        log.warning("the rescorer of run %s is ended without its last status: %s", run_name, error)
+    ray.kill(actor, no_restart=True)
+    end = time.monotonic() + STOP_S
+    while _find(run_name) is not None and time.monotonic() < end:
+        time.sleep(0.05)
+    return status
+
+
+def _find(run_name: str) -> Any:
+    try:
+        return ray.get_actor(_actor_name(run_name), namespace=NAMESPACE)
+    except ValueError:
+        return None
+
+
+def _actor_name(run_name: str) -> str:
+    return f"rescorer-{run_name}"

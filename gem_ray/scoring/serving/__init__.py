@@ -1,0 +1,1 @@
+"""The MLLM in Ray Serve."""

@@ -1,0 +1,148 @@
+"""Deploys the MLLM of a run in Ray Serve, changes it while the run goes on, and takes it away."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+import ray
+from ray import serve
+from ray.exceptions import RayError
+from ray.serve.exceptions import RayServeException
+
+from gem_ray.config import ScoringConfig
+from gem_ray.errors import ScorerError
+from gem_ray.scoring.asking.model_files import check_questions, resolve_model
+from gem_ray.scoring.serving.deployment import ServedScorer, ServeScorer, build_app, replica_state, vllm_scorer
+
+log = logging.getLogger(__name__)
+LOOPBACK = "127.0.0.1"
+POLL_S = 0.5
+SHOW_EVERY_S = 5.0
+OWN_ERROR = f"{ScorerError.__name__}: "
+
+
+def app_name(run_name: str) -> str:
+    """Name of a run's Serve application."""
+    return f"scorer-{run_name}"
+
+
+def start_scorer(
+    config: ScoringConfig, run_name: str, build_scorer: Callable[[ScoringConfig], ServedScorer] = vllm_scorer
+) -> str:
+    """Deploy the MLLM and wait until it answers; returns the name of the application.
+
+    Raises:
+        ConfigError: questions that the model cannot be asked
+        ScorerError: the model does not exist, vLLM cannot load it, or the cluster has no room for it
+    """
+    check_questions(config)
+    name = app_name(run_name)
+    # No proxies: only handles of this cluster reach the model, and nothing listens on a port.
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
+    serve.start(proxy_location="Disabled", http_options={"host": LOOPBACK}, logging_config={"log_level": "WARNING"})
+    try:
+        seconds = _deploy(build_app(config, build_scorer), config, name)
+    except ScorerError:
+        stop_scorer(run_name)
+        raise
+    print(f"the MLLM {config.model} answers after {seconds:.0f} s", flush=True)
+    return name
+
+
+def change_mllm(
+    config: ScoringConfig, run_name: str, build_scorer: Callable[[ScoringConfig], ServedScorer] = vllm_scorer
+) -> None:
+    """Put another MLLM, or other options of it, in the place of the one a run asks at present, while it goes on.
+
+    Where the cluster has room for both, the new one is loaded before the old one is let go. Either way every answer
+    names the model it is from, and a caller waits at most. What fails leaves the old one, or brings it back.
+
+    Raises:
+        ScorerError: the run has no MLLM up, or the new one cannot be served
+    """
+    resolve_model(config.model)
+    name = app_name(run_name)
+    try:
+        former = asyncio.run(ServeScorer(name, config.deadline_s).configuration())
+    except ScorerError as error:
+        raise ScorerError(
+            f"run {run_name!r} has no MLLM that could be changed: {error}; start the run first"
+        ) from error
+    _say_changes(former, config)
+    surge = _has_room(config)
+    if not surge:
+        print("no room for both in the cluster: the old one goes first, and questions wait meanwhile", flush=True)
+    try:
+        seconds = _deploy(build_app(config, build_scorer, surge), config, name)
+    except ScorerError:
+        print(f"back to {former.model}", flush=True)
+        # Serve keeps what is left of the former replicas; deployed again they are also replaced when they die.
+        _deploy(build_app(former, build_scorer, surge), former, name)
+        raise
+    print(f"run {run_name} is answered by {config.model} after {seconds:.0f} s", flush=True)
+
+
+def stop_scorer(run_name: str) -> None:
+    """Delete the run's application; nothing happens where there is none."""
+    try:
+        serve.delete(app_name(run_name))
+    except RayServeException:
+        return  # Serve is not running
+    except (RayError, RuntimeError, TimeoutError) as error:
+        log.warning("the Serve application of run %s could not be deleted: %s", run_name, error)
+
+
+def _deploy(app: serve.Application, config: ScoringConfig, name: str) -> float:
+    """Deploy, wait and show how far it is; returns the seconds it took."""
+    failures: list[Exception] = []
+    deploying = threading.Thread(target=_run, args=(app, name, failures), name="serve-run", daemon=True)
+    began = shown = time.monotonic()
+    deploying.start()
+    while deploying.is_alive():
+        deploying.join(POLL_S)
+        if time.monotonic() - shown >= SHOW_EVERY_S:
+            shown = time.monotonic()
+            print(f"loading the MLLM {config.model}: {shown - began:.0f} s, {replica_state(name)}", flush=True)
+        if time.monotonic() - began > config.start_timeout_s:
+            raise ScorerError(
+                f"scoring.model={config.model!r} does not answer after scoring.start_timeout_s="
+                f"{config.start_timeout_s:g} s ({replica_state(name)}); does the cluster have scoring.num_cpus="
+                f"{config.num_cpus:g} CPUs and scoring.num_gpus={config.num_gpus:g} GPUs free? See `ray status`"
+            )
+    if failures:
+        cause = _cause(name, failures[0])
+        raise ScorerError(f"the MLLM scoring.model={config.model!r} cannot be served: {cause}") from failures[0]
+    return time.monotonic() - began
+
+
+def _run(app: serve.Application, name: str, failures: list[Exception]) -> None:
+    try:
+        serve.run(app, name=name, route_prefix=None)
+    except (RuntimeError, RayError, TimeoutError, ValueError) as error:
+        failures.append(error)
+
+
+def _has_room(config: ScoringConfig) -> bool:
+    free = ray.available_resources()
+    return free.get("CPU", 0.0) >= config.num_cpus and free.get("GPU", 0.0) >= config.num_gpus
+
+
+def _say_changes(former: ScoringConfig, config: ScoringConfig) -> None:
+    for field in dataclasses.fields(config):
+        before, after = getattr(former, field.name), getattr(config, field.name)
+        if before != after:
+            print(f"scoring.{field.name}: {before} -> {after}", flush=True)
+
+
+def _cause(name: str, error: Exception) -> str:
+    """What the replica itself raised, where Serve's message holds it; else the message's last line."""
+    application = serve.status().applications.get(name)
+    messages = [] if application is None else [deployment.message for deployment in application.deployments.values()]
+    lines = [line.strip() for text in (*messages, str(error)) for line in text.splitlines() if line.strip()]
+    own = [line.split(OWN_ERROR, 1)[1] for line in lines if OWN_ERROR in line]
+    return (own or lines[-1:] or [type(error).__name__])[0]

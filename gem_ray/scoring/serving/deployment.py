@@ -1,0 +1,224 @@
+"""The MLLM as a Ray Serve deployment, and the scorer that calls it through a handle.
+
+The class is plain and decorated at build time. One call carries a batch of questions; every call has a deadline, since
+Serve handles have none, and queues are bounded on both sides. There is no HTTP route: only handles reach the model.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from ray import serve
+from ray.exceptions import RayError
+from ray.serve.config import AutoscalingConfig
+from ray.serve.exceptions import BackPressureError, RayServeException
+from ray.serve.handle import DeploymentHandle
+
+from gem_ray.config import ScoringConfig
+from gem_ray.errors import ScorerBusyError, ScorerError
+from gem_ray.messages import Request, ScoreAnswer, StripAnswer, StripRequest
+from gem_ray.scoring.asking.engine import VLLMScorer
+
+log = logging.getLogger(__name__)
+DEPLOYMENT = "mllm"
+HEALTH_PERIOD_S = 10.0
+HEALTH_DEADLINE_S = 30.0
+CONSTRUCTOR_TRIES = 1  # of the first start: what kept a model from loading meets a second try too, a minute later
+LONGEST_DRAIN_S = 30.0  # a replica on its way out finishes what it was asked
+SHORTEST_LOOK_BACK_S, LONGEST_LOOK_BACK_S = 10.5, 30.0  # Serve wants more than its interval of 10 s
+
+
+class ServedScorer(Protocol):
+    """What a replica is made of; ``engine.VLLMScorer`` is one."""
+
+    async def score(self, requests: Sequence[Request]) -> list[ScoreAnswer]:
+        """See ``engine.Scorer``."""
+        ...
+
+    async def describe(self, strips: Sequence[StripRequest]) -> list[StripAnswer]:
+        """One description of each strip, in order."""
+        ...
+
+    async def check_health(self) -> None:
+        """Raise ``ScorerError`` where a real question is not answered."""
+        ...
+
+    def shutdown(self) -> None:
+        """End whatever was started."""
+        ...
+
+
+def vllm_scorer(config: ScoringConfig) -> VLLMScorer:
+    """The engine of a configuration; Ray has set which GPUs this process sees."""
+    return VLLMScorer(
+        config.model,
+        min_digit_mass=config.min_digit_mass,
+        deadline_s=config.deadline_s,
+        use_gpu=config.num_gpus > 0,
+        num_threads=max(1, int(config.num_cpus)),
+        tensor_parallel=config.tensor_parallel,
+        max_model_len=config.max_model_len,
+    )
+
+
+class MLLM:
+    """One replica: one engine.
+
+    Args:
+        config: fields of ``ScoringConfig`` by name
+        build_scorer: makes the engine
+    """
+
+    def __init__(self, config: dict[str, Any], build_scorer: Callable[[ScoringConfig], ServedScorer]) -> None:
+        self.settings = ScoringConfig(**config)
+        self.scorer = build_scorer(self.settings)
+
+    async def score(self, requests: list[Request]) -> list[ScoreAnswer]:
+        """One answer for each request, in order."""
+        async with asyncio.timeout(self.settings.deadline_s):
+            return await self.scorer.score(requests)
+
+    async def describe(self, strips: list[StripRequest]) -> list[StripAnswer]:
+        """One description of each strip, in order."""
+        async with asyncio.timeout(self.settings.deadline_s):
+            return await self.scorer.describe(strips)
+
+    async def configuration(self) -> dict[str, Any]:
+        """Fields of the ``ScoringConfig`` this replica was made from: what a change of model goes back to."""
+        return dataclasses.asdict(self.settings)
+
+    async def check_health(self) -> None:
+        """Called by Serve, which replaces the replica when this raises: a real question must be answered."""
+        async with asyncio.timeout(HEALTH_DEADLINE_S):
+            await self.scorer.check_health()
+
+    def __del__(self) -> None:
+        # Serve calls this when it stops a replica; without it the engine's process would outlive it for a while.
+        scorer = getattr(self, "scorer", None)
+        if scorer is not None:
+            scorer.shutdown()
+
+
+def build_app(
+    config: ScoringConfig,
+    build_scorer: Callable[[ScoringConfig], ServedScorer] = vllm_scorer,
+    surge: bool = True,
+) -> serve.Application:
+    """The Serve application of a configuration; with ``surge`` a new version is loaded before the old one is let go.
+
+    A model over several GPUs is one actor that reserves them all, with vLLM's worker processes below it: they lie on
+    one node, which is where tensor parallelism is worth anything.
+    """
+    decorate = serve.deployment(
+        name=DEPLOYMENT,
+        autoscaling_config=autoscaling(config),
+        max_ongoing_requests=config.max_ongoing_requests,
+        max_queued_requests=config.max_queued_requests,
+        max_constructor_retry_count=CONSTRUCTOR_TRIES,
+        health_check_period_s=HEALTH_PERIOD_S,
+        health_check_timeout_s=HEALTH_DEADLINE_S,
+        graceful_shutdown_timeout_s=min(config.deadline_s, LONGEST_DRAIN_S),
+        max_surge_percent=100 if surge else 0,
+        logging_config={"enable_access_log": False, "log_level": "WARNING"},
+        ray_actor_options={"num_cpus": config.num_cpus, "num_gpus": config.num_gpus},
+    )
+    return decorate(MLLM).bind(dataclasses.asdict(config), build_scorer)
+
+
+def autoscaling(config: ScoringConfig) -> AutoscalingConfig:
+    """How Serve follows the load: by the requests under way and waiting, averaged over about the upscale delay."""
+    return AutoscalingConfig(
+        min_replicas=config.min_replicas,
+        # Also where none has to stay: a model that cannot be loaded is found out now, not by the first caller.
+        initial_replicas=max(1, config.min_replicas),
+        max_replicas=config.max_replicas,
+        target_ongoing_requests=config.target_ongoing_requests,
+        upscale_delay_s=config.upscale_delay_s,
+        downscale_delay_s=config.downscale_delay_s,
+        look_back_period_s=min(max(config.upscale_delay_s, SHORTEST_LOOK_BACK_S), LONGEST_LOOK_BACK_S),
+    )
+
+
+def replica_state(app: str) -> str:
+    """How many replicas an application has in which state, in words; asks Serve's controller, so it may block."""
+    application = serve.status().applications.get(app)
+    if application is None:
+        return "not deployed yet"
+    deployment = application.deployments.get(DEPLOYMENT)
+    states = {} if deployment is None else deployment.replica_states
+    return ", ".join(f"{count} {getattr(state, 'value', state)}" for state, count in states.items()) or "no replica yet"
+
+
+class ServeScorer:
+    """The ``Scorer`` behind a Serve application, which may come, go and come back under the same name.
+
+    Args:
+        app: name of the application
+        deadline_s: seconds one batch may take, waiting for a replica included
+    """
+
+    def __init__(self, app: str, deadline_s: float) -> None:
+        self.app, self.deadline_s = app, deadline_s
+        self._handle: DeploymentHandle[Any] | None = None
+
+    async def score(self, requests: Sequence[Request]) -> list[ScoreAnswer]:
+        """See ``engine.Scorer``.
+
+        Raises:
+            ScorerBusyError: the application refuses further requests at present
+            ScorerError: it is not there, has no replica yet, or does not answer
+        """
+        answers: list[ScoreAnswer] = await self._call("score", list(requests))
+        return answers
+
+    async def describe(self, strips: Sequence[StripRequest]) -> list[StripAnswer]:
+        """See ``engine.VLLMScorer.describe``; raises as ``score`` does."""
+        answers: list[StripAnswer] = await self._call("describe", list(strips))
+        return answers
+
+    async def configuration(self) -> ScoringConfig:
+        """The options that some replica was made from; raises as ``score`` does."""
+        return ScoringConfig(**await self._call("configuration"))
+
+    async def _call(self, method: str, *arguments: Any) -> Any:
+        response = None
+        # Looked up once, since that is a call of Serve's controller (3 ms), and again after whatever went wrong: the
+        # handle of an application that is deleted fails at once, and works again where it is back under its name.
+        done = False
+        try:
+            handle = self._handle or await asyncio.to_thread(serve.get_app_handle, self.app)
+            self._handle = handle
+            async with asyncio.timeout(self.deadline_s):
+                response = getattr(handle, method).remote(*arguments)
+                answer = await response
+            done = True
+            return answer
+        except TimeoutError as error:
+            if response is not None:
+                response.cancel()
+            raise ScorerError(
+                f"no answer from the Serve application {self.app!r} within scoring.deadline_s={self.deadline_s:g} s "
+                f"({await asyncio.to_thread(_state_or_fault, self.app)}); see `serve status`"
+            ) from error
+        except BackPressureError as error:
+            raise ScorerBusyError(
+                f"the Serve application {self.app!r} has no room for another request; raise scoring.max_replicas or "
+                "scoring.max_queued_requests"
+            ) from error
+        except (RayServeException, RayError) as error:
+            cause = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
+            raise ScorerError(f"the Serve application {self.app!r} cannot answer: {cause}") from error
+        finally:
+            if not done:
+                self._handle = None
+
+
+def _state_or_fault(app: str) -> str:
+    try:
+        return replica_state(app)
+    except (RayServeException, RayError, TimeoutError) as error:
+        return f"Serve does not say why: {type(error).__name__}"
