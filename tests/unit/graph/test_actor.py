@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from gem_ray.config import GraphConfig, StorageConfig
-from gem_ray.errors import ConfigError, GraphError, StorageError
+from gem_ray.errors import ConfigError, GraphError, NotKeptError, StorageError
 from gem_ray.graph.actor import GraphStore
 from gem_ray.graph.disgraph import DisGraph
 from gem_ray.graph.journal import ObjectJournal
@@ -267,6 +267,18 @@ def test_versions_that_never_were_or_are_dropped_cannot_be_had(tmp_path):
         store.diff(30, 31)
     assert store.diff(18, 30)
     assert len(store.history("male", "beard")) == 15
+
+
+def test_every_kept_version_can_be_had_as_it_was(tmp_path):
+    store = open_store(tmp_path)
+    digests = {}
+    for number in range(1, 31):
+        store.push(make_push(number, number - 1))
+        digests[number] = store.snapshot(None).digest()
+    assert {version: store.at(version).digest() for version in range(15, 31)} == {v: digests[v] for v in range(15, 31)}
+    for version in (3, 31):
+        with pytest.raises(NotKeptError, match=f"version {version} is not kept"):
+            store.at(version)
 
 
 def test_storage_stays_bounded(journal_kind, tmp_path):
