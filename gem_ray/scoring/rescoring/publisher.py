@@ -169,8 +169,6 @@ class Publisher:
         step: int | None = None,
         scores: ScoresRef | None = None,
     ) -> None:
-        if not edges:
-            return
         record = {
             "kind": kind.value,
             "prompt_version": PROMPT_VERSION,
@@ -184,6 +182,8 @@ class Publisher:
         name = f"{name}-{digest[:12]}.json"
         record["cost"] = asdict(cost)
         await asyncio.to_thread(self._run.write_bytes, f"{FOLDER}/{name}", json.dumps(record).encode())
+        if not edges:  # that a look told nothing is worth keeping, and no news to the graph
+            return
         push = Push(
             push_id=f"{kind.value}-{digest}",
             base_version=base_version,
