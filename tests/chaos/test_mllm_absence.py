@@ -218,6 +218,7 @@ def check(run: Storage, absence: Absence) -> None:
     assert first.sum(axis=1).min() >= 2, "an image was passed over"
 
 
+@pytest.mark.slow
 def test_ten_seconds_without_the_mllm_cost_no_step_and_no_pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scripted = partial(start_scorer, build_scorer=pixel_scorer)
     monkeypatch.setattr("gem_ray.scoring.serving.service.start_scorer", scripted)

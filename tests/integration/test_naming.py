@@ -16,7 +16,7 @@ from gem_ray.scoring.looking.codes import NewestModel
 from gem_ray.scoring.looking.naming import name_latents
 from gem_ray.storage import Storage
 
-pytestmark = [pytest.mark.vllm, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.vllm, pytest.mark.slow, pytest.mark.timeout(600)]
 SIDE = 64
 # Codes are attributes in another order, one of them upside down, then the brightness of the picture, then nothing.
 ORDER = ("makeup", "beard", "bangs", "male", "blond", "bald")

@@ -145,6 +145,7 @@ def test_replicas_follow_the_load_up_from_none_and_back_without_an_error() -> No
     stop_scorer(run)
 
 
+@pytest.mark.slow
 def test_a_new_model_that_does_not_load_leaves_the_former_one_answering(tmp_path: Path) -> None:
     run = f"rolling-{os.getpid()}"
     other = shutil.copytree(NANO_FOLDER, tmp_path / "other")
