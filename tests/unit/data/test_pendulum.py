@@ -36,10 +36,10 @@ def test_causes_are_independent_and_each_acts_on_the_position() -> None:
 
 
 def test_true_relations_are_somers_d_over_the_grid() -> None:
-    pairs = [causes(3, index) for index in range(1_500)]
+    pairs = [causes(3, index) for index in range(400)]
     factors = raw_factors(*np.array(pairs).T)
     sampled = somersd(factors[:, 1], factors[:, 2]).statistic
-    assert sampled == pytest.approx(true_strength()[1, 2], abs=0.04)
+    assert sampled == pytest.approx(true_strength()[1, 2], abs=0.07)
 
 
 def test_a_scene_is_a_pure_function_of_seed_and_index_with_factors_in_range() -> None:
