@@ -7,13 +7,11 @@ decide how far the jet reaches. Factors are given on [0, 1], from the least to t
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import numpy as np
 from numpy.typing import NDArray
 
 from gem_ray.data.canvas import Canvas
-from gem_ray.graph.relations import relations_from_values
+from gem_ray.data.factor_grid import FactorGrid
 
 FACTORS = ("ball size", "water height", "hole height", "jet reach")
 BALL_STEPS, WATER_STEPS, HOLE_STEPS = np.arange(5, 35), np.arange(10, 40), np.arange(6, 15)
@@ -44,10 +42,9 @@ def reach(
     return np.asarray(CUP_RIGHT + np.sqrt(2 * GRAVITY * height * (depth - y)))
 
 
-@lru_cache(maxsize=1)
-def _grid() -> NDArray[np.float64]:
-    steps = np.meshgrid(BALL_STEPS, WATER_STEPS, HOLE_STEPS, indexing="ij")
-    return raw_factors(*(step.ravel() for step in steps))
+GRID = FactorGrid(
+    raw_factors(*(step.ravel() for step in np.meshgrid(BALL_STEPS, WATER_STEPS, HOLE_STEPS, indexing="ij")))
+)
 
 
 def scene(seed: int, index: int, size: int = 96) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
@@ -57,8 +54,7 @@ def scene(seed: int, index: int, size: int = 96) -> tuple[NDArray[np.uint8], NDA
         image uint8 [size, size, 3], factors float64 [4] in [0, 1]
     """
     raw = raw_factors(*(np.array(step) for step in causes(seed, index)))
-    low, high = _grid().min(axis=0), _grid().max(axis=0)
-    return draw(raw, size), (raw - low) / (high - low)
+    return draw(raw, size), GRID.scaled(raw)
 
 
 def draw(raw: NDArray[np.float64], size: int) -> NDArray[np.uint8]:
@@ -75,13 +71,6 @@ def draw(raw: NDArray[np.float64], size: int) -> NDArray[np.uint8]:
     return canvas.pixels()
 
 
-@lru_cache(maxsize=1)
-def _true_strength() -> NDArray[np.float64]:
-    strength = relations_from_values(_grid()).strength
-    strength.setflags(write=False)
-    return strength
-
-
 def true_strength() -> NDArray[np.float64]:
     """The true relations: float64 [4, 4], entry [i, j] = Somers' D of factor j given factor i over the whole grid."""
-    return _true_strength()
+    return GRID.strength

@@ -6,13 +6,11 @@ given on [0, 1], from the least to the largest value over the whole grid of 84 x
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import numpy as np
 from numpy.typing import NDArray
 
 from gem_ray.data.canvas import Canvas
-from gem_ray.graph.relations import relations_from_values
+from gem_ray.data.factor_grid import FactorGrid
 
 FACTORS = ("pendulum angle", "light angle", "shadow position", "shadow length")
 PENDULUM_STEPS = np.arange(-40, 44)  # of pi / 200
@@ -40,10 +38,7 @@ def raw_factors(pendulum: NDArray[np.integer], light: NDArray[np.integer]) -> ND
     return np.stack([theta, phi, (of_pivot + of_tip) / 2, length], axis=-1)
 
 
-@lru_cache(maxsize=1)
-def _grid() -> NDArray[np.float64]:
-    pendulum, light = np.meshgrid(PENDULUM_STEPS, LIGHT_STEPS, indexing="ij")
-    return raw_factors(pendulum.ravel(), light.ravel())
+GRID = FactorGrid(raw_factors(*(step.ravel() for step in np.meshgrid(PENDULUM_STEPS, LIGHT_STEPS, indexing="ij"))))
 
 
 def scene(seed: int, index: int, size: int = 96) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
@@ -53,8 +48,7 @@ def scene(seed: int, index: int, size: int = 96) -> tuple[NDArray[np.uint8], NDA
         image uint8 [size, size, 3], factors float64 [4] in [0, 1]
     """
     raw = raw_factors(*(np.array(step) for step in causes(seed, index)))
-    low, high = _grid().min(axis=0), _grid().max(axis=0)
-    return draw(raw, size), (raw - low) / (high - low)
+    return draw(raw, size), GRID.scaled(raw)
 
 
 def draw(raw: NDArray[np.float64], size: int) -> NDArray[np.uint8]:
@@ -69,13 +63,6 @@ def draw(raw: NDArray[np.float64], size: int) -> NDArray[np.uint8]:
     return canvas.pixels()
 
 
-@lru_cache(maxsize=1)
-def _true_strength() -> NDArray[np.float64]:
-    strength = relations_from_values(_grid()).strength
-    strength.setflags(write=False)
-    return strength
-
-
 def true_strength() -> NDArray[np.float64]:
     """The true relations: float64 [4, 4], entry [i, j] = Somers' D of factor j given factor i over the whole grid."""
-    return _true_strength()
+    return GRID.strength
