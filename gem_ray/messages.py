@@ -293,6 +293,7 @@ class RescorerStatus:
         cost: of all questions since this rescorer started
         useful_changes: edges that pushes moved by more than their standard error
         budget_left: questions that may be asked this minute, None without a budget
+        evicted: looks at the model that were given up, since the graph had moved on too far
     """
 
     phase: str
@@ -306,3 +307,4 @@ class RescorerStatus:
     cost: Cost = Cost()
     useful_changes: int = 0
     budget_left: int | None = None
+    evicted: int = 0

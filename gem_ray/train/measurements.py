@@ -118,6 +118,8 @@ def scoring_fields(status: RescorerStatus | None) -> dict[str, Any]:
         "questions_missing": cost.failed,
         "rescorer_phase": status.phase if status else None,
         "useful_changes": status.useful_changes if status else 0,
+        "looks_evicted": status.evicted if status else 0,
+        "budget_left": status.budget_left if status else None,
         **{f"cost_{field.name}": getattr(cost, field.name) for field in fields(Cost)},
     }
 

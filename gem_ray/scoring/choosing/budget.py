@@ -33,15 +33,14 @@ class QuestionBudget:
 
     def available(self) -> int | None:
         """Whole questions that may be asked now, 0 while a debt is paid off; None without a bound."""
-        if self._per_minute == 0:
-            return None
-        now = self._clock()
-        gained = max(0.0, now - self._at) * self._per_minute / MINUTE_S
-        self._held = min(float(self._per_minute), self._held + gained)
-        self._at = now
-        return max(0, int(self._held + 1e-9))
+        return None if self._per_minute == 0 else max(0, int(self._holding(self._clock()) + 1e-9))
 
     def spend(self, num_questions: int) -> None:
         """Count questions that were asked."""
-        if self.available() is not None:
-            self._held -= num_questions
+        now = self._clock()
+        self._held, self._at = self._holding(now) - num_questions, now
+
+    def _holding(self, now: float) -> float:
+        """Questions held at a time. It changes nothing: another thread may ask what is left while this one spends."""
+        gained = max(0.0, now - self._at) * self._per_minute / MINUTE_S
+        return min(float(self._per_minute), self._held + gained)

@@ -113,12 +113,8 @@ class Rescoring:
             cost=cost,
             useful_changes=self._publisher.useful_changes,
             budget_left=self._budget.available(),
+            evicted=self._gatherer.evicted,
         )
-
-    @property
-    def evicted(self) -> int:
-        """Looks at the model that were given up, since the graph had moved on too far."""
-        return self._gatherer.evicted
 
     async def run(self) -> None:
         """Scan, then go round until cancelled; a fault of storage or store is shown, and tried again.

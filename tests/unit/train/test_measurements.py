@@ -79,10 +79,11 @@ def test_a_line_says_what_the_questions_cost_and_zero_before_any():
     cost = Cost(asked=12, answered=11, failed=1, stored=5, prompt_tokens=900, seconds=2.5, money=0.25)
     status = RescorerStatus(
         phase="rounds", asked=12, missing=1, images_scored=2, rounds=1, questions_per_s=5.0, digit_mass=0.9,
-        last_error="", cost=cost, useful_changes=3,
+        last_error="", cost=cost, useful_changes=3, budget_left=40, evicted=2,
     )  # fmt: skip
     line = scoring_fields(status)
     assert (line["questions_asked"], line["questions_missing"], line["useful_changes"]) == (12, 1, 3)
     assert (line["cost_stored"], line["cost_prompt_tokens"], line["cost_money"]) == (5, 900, 0.25)
+    assert (line["budget_left"], line["looks_evicted"]) == (40, 2)
     assert set(scoring_fields(None)) == set(line)
     assert scoring_fields(None)["cost_asked"] == 0

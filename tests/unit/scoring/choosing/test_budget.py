@@ -84,3 +84,19 @@ def test_a_clock_that_goes_back_takes_nothing_away() -> None:
 def test_a_negative_rate_is_refused() -> None:
     with pytest.raises(ConfigError, match="questions_per_minute=-1"):
         QuestionBudget(-1, Clock())
+
+
+def test_asking_what_is_left_changes_nothing() -> None:
+    now = [0.0]
+
+    def clock() -> float:
+        return now[0]
+
+    asked_often, never_asked = QuestionBudget(60, clock), QuestionBudget(60, clock)
+    for budget in (asked_often, never_asked):
+        budget.spend(60)
+    for tenth in range(100):
+        now[0] = tenth / 10
+        asked_often.available()
+    assert vars(asked_often) == vars(never_asked)
+    assert asked_often.available() == 9

@@ -237,7 +237,7 @@ def test_a_look_at_a_checkpoint_of_a_graph_long_gone_is_given_up_before_it_costs
     scorer = ScriptedScorer(true_answer)
     rescoring = make_rescoring(run, store, scorer, count=50, traversals=ScriptedTraversals(500))
     run_until(rescoring, lambda: rescoring.status().rounds >= 2)
-    assert rescoring.evicted >= 2  # samples and traversals
+    assert rescoring.status().evicted >= 2  # samples and traversals
     assert len(scorer.asked) == 50 * 6
     assert np.isnan(store.graph.shown).all()
 
