@@ -2,47 +2,37 @@
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Iterator
 
-from benchmarks.timing import MIN_REPEATS, Ratio
+from benchmarks.timing import Ratio, main_of
 
 
-def main() -> None:
-    """Print the lines; exit status 1 where a target is missed or a control has not moved."""
-    parser = argparse.ArgumentParser(description="Ratios of two things timed in turn on this machine.")
-    parser.add_argument("--repeats", type=int, default=9, help=f"counted pairs, at least {MIN_REPEATS}")
-    parser.add_argument(
-        "--only", choices=("precision", "propagation", "training", "store"), help="one group instead of all"
-    )
-    arguments = parser.parse_args()
-    if arguments.repeats < MIN_REPEATS:
-        parser.error(f"--repeats {arguments.repeats} is too few to quote a median: at least {MIN_REPEATS}")
+# Torch, Ray and the data pipeline load only where they are timed.
+def precision(repeats: int) -> Iterator[Ratio]:
+    from benchmarks.core import precision as measured
 
-    from benchmarks.core import precision, propagation
+    return measured(repeats)
 
-    # Ray and the data pipeline load only where they are timed.
-    def training(repeats: int) -> Iterator[Ratio]:
-        from benchmarks.training import training as measured
 
-        return measured(repeats)
+def propagation(repeats: int) -> Iterator[Ratio]:
+    from benchmarks.core import propagation as measured
 
-    def store(repeats: int) -> Iterator[Ratio]:
-        from benchmarks.store import store as measured
+    return measured(repeats)
 
-        return measured(repeats)
 
-    groups = {"precision": precision, "propagation": propagation, "training": training, "store": store}
-    missed = []
-    for name, group in groups.items():
-        if arguments.only in (None, name):
-            for line in group(arguments.repeats):
-                print(line.to_json(), flush=True)
-                missed += [] if line.met else [line.name]
-    if missed:
-        sys.exit(f"missed: {', '.join(missed)}")
+def training(repeats: int) -> Iterator[Ratio]:
+    from benchmarks.training import training as measured
 
+    return measured(repeats)
+
+
+def store(repeats: int) -> Iterator[Ratio]:
+    from benchmarks.store import store as measured
+
+    return measured(repeats)
+
+
+GROUPS = {"precision": precision, "propagation": propagation, "training": training, "store": store}
 
 if __name__ == "__main__":
-    main()
+    main_of("Ratios of two things timed in turn on this machine.", GROUPS, 9)

@@ -6,12 +6,10 @@ cores as they would in a run, but for the last group, which gives the MLLM one c
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import itertools
 import json
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -20,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.timing import MIN_REPEATS, Ratio, ratio, seconds
+from benchmarks.timing import MIN_REPEATS, Ratio, main_of, ratio, seconds
 
 SIDE, SEED = 64, 4_242
 CONCURRENCY = 16
@@ -399,21 +397,8 @@ GROUPS: dict[str, Callable[[int], Iterator[Ratio]]] = {
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print the lines; exit status 1 where a target is missed or a control has not moved."""
-    parser = argparse.ArgumentParser(description="Ratios of serving the shipped MLLM on this machine.")
-    parser.add_argument("--repeats", type=int, default=MIN_REPEATS, help=f"counted pairs, at least {MIN_REPEATS}")
-    parser.add_argument("--only", choices=tuple(GROUPS), help="one group instead of all")
-    chosen = parser.parse_args(arguments)
-    if chosen.repeats < MIN_REPEATS:
-        parser.error(f"--repeats {chosen.repeats} is too few to quote a median: at least {MIN_REPEATS}")
-    missed = []
-    for name, group in GROUPS.items():
-        if chosen.only in (None, name):
-            for line in group(chosen.repeats):
-                print(line.to_json(), flush=True)
-                missed += [] if line.met else [line.name]
-    if missed:
-        sys.exit(f"missed: {', '.join(missed)}")
+    """Print the ratios."""
+    main_of("Ratios of serving the shipped MLLM on this machine.", GROUPS, MIN_REPEATS, arguments)
 
 
 if __name__ == "__main__":

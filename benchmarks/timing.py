@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import platform
 import statistics
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 MIN_REPEATS = 5
@@ -84,3 +86,31 @@ def ratio(
         target=target,
         expect=expect,
     )
+
+
+def main_of(
+    description: str,
+    groups: dict[str, Callable[[int], Iterator[Ratio]]],
+    repeats: int,
+    arguments: Sequence[str] | None = None,
+) -> None:
+    """A command line that prints a line for each ratio; exit status 1 where a target or a control is missed.
+
+    Args:
+        groups: by name, what gives the ratios for a number of repeats
+        repeats: default of ``--repeats``
+    """
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--repeats", type=int, default=repeats, help=f"counted pairs, at least {MIN_REPEATS}")
+    parser.add_argument("--only", choices=tuple(groups), help="one group instead of all")
+    chosen = parser.parse_args(arguments)
+    if chosen.repeats < MIN_REPEATS:
+        parser.error(f"--repeats {chosen.repeats} is too few to quote a median: at least {MIN_REPEATS}")
+    missed = []
+    for name, group in groups.items():
+        if chosen.only in (None, name):
+            for line in group(chosen.repeats):
+                print(line.to_json(), flush=True)
+                missed += [] if line.met else [line.name]
+    if missed:
+        sys.exit(f"missed: {', '.join(missed)}")
