@@ -25,6 +25,7 @@ from gem_ray.gateway.questions import MULTIPART, Decoder, checked_attributes, me
 from gem_ray.graph.disgraph import DisGraph
 from gem_ray.graph.relations import relations_from_scores
 from gem_ray.messages import EdgeRecord, ScoreAnswer, ScoreRequest
+from gem_ray.scoring.asking.calibration import GREY, calibrated_answer
 from gem_ray.scoring.asking.engine import Scorer
 from gem_ray.scoring.asking.prompts import NUM_DIGITS, checked
 from gem_ray.scoring.asking.questions import averaged
@@ -59,7 +60,7 @@ class Behind:
         evidence: the folder ``evidence/`` of the run
         scorer_up: whether the MLLM is deployed; may block
         image_size: side of the square images the MLLM is shown
-        wordings, batch_questions, estimator: as in ``ScoringConfig``
+        wordings, batch_questions, estimator, calibrate: as in ``ScoringConfig``
     """
 
     scorer: Scorer
@@ -70,6 +71,7 @@ class Behind:
     wordings: int
     batch_questions: int
     estimator: str
+    calibrate: bool
 
 
 class PairQuestion(BaseModel):
@@ -220,6 +222,9 @@ class Gateway:
         found: list[ScoreAnswer] = []
         for start in range(0, len(images), per_call):
             found += await ask(images[start : start + per_call])
+        if self._behind.calibrate:
+            content_free = await ask(np.full_like(images[:1], GREY))
+            found = [calibrated_answer(a, content_free[place % len(attributes)]) for place, a in enumerate(found)]
         return [found[at : at + len(attributes)] for at in range(0, len(found), len(attributes))]
 
     def _evidence(self, name: str) -> dict[str, Any]:

@@ -71,6 +71,7 @@ def behind_run(config: GemConfig) -> Behind:
         wordings=config.scoring.wordings,
         batch_questions=config.scoring.batch_questions,
         estimator=config.scoring.estimator,
+        calibrate=config.scoring.calibrate,
     )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +12,9 @@ from numpy.typing import NDArray
 from gem_ray.config import ScoringConfig
 from gem_ray.messages import Cost, PairRequest, ScoreAnswer
 from gem_ray.scoring.asking.answers import RememberingScorer, StoredAnswers
-from gem_ray.scoring.asking.calibration import GREY, calibrated
+from gem_ray.scoring.asking.calibration import GREY, calibrated_answer
 from gem_ray.scoring.asking.engine import Scorer
-from gem_ray.scoring.asking.prompts import PROMPT_VERSION, missing
+from gem_ray.scoring.asking.prompts import PROMPT_VERSION
 from gem_ray.scoring.asking.questions import Questioner
 from gem_ray.storage import Storage
 
@@ -74,7 +73,7 @@ class Asker:
             clock=clock,
         )
         self._retired: dict[str, float] = {}
-        self._content_free: dict[int, NDArray[np.float64]] = {}
+        self._content_free: dict[int, ScoreAnswer] = {}
         self._counted = Cost()
         self.protocol = f"{PROMPT_VERSION}/{config.wordings}{'/calibrated' if config.calibrate else ''}"
 
@@ -127,7 +126,7 @@ class Asker:
             return answers
         await self._learn_content_free(columns, images.shape[1:])
         wanted = list(columns) * len(images)
-        return [self._calibrated(answer, column) for answer, column in zip(answers, wanted, strict=True)]
+        return [calibrated_answer(a, self._content_free.get(column)) for a, column in zip(answers, wanted, strict=True)]
 
     async def ask_pairs(self, requests: Sequence[PairRequest]) -> list[ScoreAnswer]:
         """About pairs themselves.
@@ -157,19 +156,8 @@ class Asker:
         if unknown:
             names, grey = [self._attributes[column] for column in unknown], np.full((1, *shape), GREY, np.uint8)
             answers = await self._of_one_model(lambda: self._questioner.ask(grey, names))
-            self._content_free |= {
-                column: np.array(answer.probabilities)
-                for column, answer in zip(unknown, answers, strict=True)
-                if answer.probabilities is not None
-            }
-
-    def _calibrated(self, answer: ScoreAnswer, column: int) -> ScoreAnswer:
-        if answer.probabilities is None:
-            return answer
-        if column not in self._content_free:  # one that is not calibrated must not be mixed with those that are
-            return missing("no_content_free_answer", answer.digit_mass)
-        better = calibrated(np.array(answer.probabilities), self._content_free[column])
-        return replace(answer, probabilities=tuple(better.tolist()))
+            known = zip(unknown, answers, strict=True)
+            self._content_free |= {column: answer for column, answer in known if answer.probabilities is not None}
 
     def _count_questions(self) -> None:
         cost = self.cost

@@ -6,10 +6,12 @@ answer by the answer about grey, and renormalising, removes it exactly where it 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
-from gem_ray.messages import ScoreRequest
+from gem_ray.messages import ScoreAnswer, ScoreRequest
 
 GREY = 128
 GREY_SIDE = 64
@@ -40,3 +42,13 @@ def calibrated(probabilities: NDArray[np.floating], content_free: NDArray[np.flo
     p = np.asarray(probabilities, dtype=np.float64)
     weighted = p / np.maximum(np.asarray(content_free, dtype=np.float64), LEAST_CONTENT_FREE)
     return weighted / weighted.sum(axis=-1, keepdims=True)
+
+
+def calibrated_answer(answer: ScoreAnswer, content_free: ScoreAnswer | None) -> ScoreAnswer:
+    """One answer, calibrated by that about a grey image; missing where either is (see ``calibrated``)."""
+    if answer.probabilities is None:
+        return answer
+    if content_free is None or content_free.probabilities is None:
+        return replace(answer, probabilities=None, failure="no_content_free_answer")
+    better = calibrated(np.array(answer.probabilities), np.array(content_free.probabilities))
+    return replace(answer, probabilities=tuple(better.tolist()))

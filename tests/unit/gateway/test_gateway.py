@@ -78,6 +78,7 @@ def make_setting(tmp_path: Path) -> Callable[..., Setting]:
         answer: Callable[[ScoreRequest], ScoreAnswer] = brightness,
         fail: Callable[[int], bool] | None = None,
         token: Token | None = Token(secret=SECRET, place="this test"),  # noqa: B008
+        calibrate: bool = False,
         **options: int,
     ) -> Setting:
         run = Storage(str(tmp_path / "run"), StorageConfig())
@@ -92,6 +93,7 @@ def make_setting(tmp_path: Path) -> Callable[..., Setting]:
             wordings=1,
             batch_questions=7,
             estimator="expected_table",
+            calibrate=calibrate,
         )
         app = build_gateway(GatewayConfig(**options), token, behind)
         client = TestClient(app, headers=HEADERS, raise_server_exceptions=False)
@@ -178,6 +180,18 @@ def test_an_image_may_be_the_body_itself(setting, kind):
     )
     assert [entry["score"] for entry in response.json()["scores"]] == [5.0, 5.0]
     assert {(request.height, request.width) for request in setting.scorer.asked} == {(16, 16)}
+
+
+def test_scores_are_calibrated_where_the_run_calibrates(make_setting):
+    def biased(request: ScoreRequest) -> ScoreAnswer:
+        grey = set(request.image) == {128}
+        bias, honest = np.array([0.5, 0.1, 0.1, 0.1, 0.1, 0.1]), np.array([0.1, 0.1, 0.1, 0.1, 0.1, 0.5])
+        p = bias if grey else honest * bias / (honest * bias).sum()
+        return ScoreAnswer(probabilities=tuple(p.tolist()), digit_mass=1.0)
+
+    plain, calibrated = (score(make_setting(biased, calibrate=on)).json()["scores"][0] for on in (False, True))
+    assert plain["probabilities"][5] == pytest.approx(0.36, abs=0.01)
+    assert calibrated["probabilities"] == pytest.approx([0.1, 0.1, 0.1, 0.1, 0.1, 0.5], abs=1e-4)
 
 
 def test_without_names_the_attributes_of_the_graph_are_scored(setting):

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from gem_ray.messages import Request, ScoreAnswer, ScoreRequest
-from gem_ray.scoring.asking.calibration import GREY, LEAST_CONTENT_FREE, calibrated, grey_request
-from gem_ray.scoring.asking.prompts import answer_from_logprobs
+from gem_ray.scoring.asking.calibration import GREY, LEAST_CONTENT_FREE, calibrated, calibrated_answer, grey_request
+from gem_ray.scoring.asking.prompts import answer_from_logprobs, missing
 from gem_ray.scoring.asking.scripted import ScriptedScorer, answer_of_value
 
 BIAS = np.array([0.4, 0.05, 0.25, 0.1, 0.15, 0.05])
@@ -79,3 +79,12 @@ def test_the_grey_question_is_that_of_the_answers_it_calibrates() -> None:
     request = grey_request("beard", height=3, width=5, wording=2)
     assert (request.attribute, request.height, request.width, request.wording) == ("beard", 3, 5, 2)
     assert request.image == bytes([GREY]) * 45
+
+
+def test_one_answer_is_calibrated_as_an_array_is_and_missing_where_grey_had_none() -> None:
+    answer, grey = answer_of_value(0.5), ScoreAnswer(probabilities=(0.5, 0.1, 0.1, 0.1, 0.1, 0.1), digit_mass=1.0)
+    found = calibrated_answer(answer, grey)
+    expected = calibrated(np.array(answer.probabilities), np.array(grey.probabilities))
+    np.testing.assert_allclose(found.probabilities, expected)
+    assert calibrated_answer(answer, None).failure == "no_content_free_answer"
+    assert calibrated_answer(missing("deadline"), grey).failure == "deadline"
