@@ -9,9 +9,12 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+import psutil
 
 from gem_ray.config import GemConfig
-from gem_ray.errors import ConfigError
+from gem_ray.errors import ConfigError, TrainingError
 
 NAMESPACE = "gem_ray"
 CONNECT_S = 5.0
@@ -65,17 +68,12 @@ def ray_session(config: GemConfig) -> Iterator[str | None]:
     if address:
         ray.init(address=address, namespace=NAMESPACE)
     else:
-        with _own_address() as address:
-            context = ray.init(
-                # Said outright: RAY_ADDRESS now names a Ray that is yet to be started.
-                address="local",
-                num_cpus=local_cpus(config),
-                logging_level=logging.ERROR,
-                namespace=NAMESPACE,
-                include_dashboard=True,
-                dashboard_host="127.0.0.1",
-                _node_ip_address=address.split(":")[0],
-            )
+        context = start_ray(
+            num_cpus=local_cpus(config),
+            logging_level=logging.ERROR,
+            include_dashboard=True,
+            dashboard_host="127.0.0.1",
+        )
         close_token_file()
         dashboard = f"http://{context.dashboard_url}"
         print(f"started Ray on this machine, dashboard {dashboard}", flush=True)
@@ -83,6 +81,41 @@ def ray_session(config: GemConfig) -> Iterator[str | None]:
         yield dashboard
     finally:
         ray.shutdown()
+
+
+def start_ray(attempts: int = 2, **options: Any) -> Any:
+    """Start a Ray on this machine's loopback, and try anew where its control process does not come up.
+
+    That happens, seldom, on a busy machine: the process hangs before it has opened its port, and Ray gives up.
+
+    Args:
+        options: of ``ray.init``
+
+    Returns:
+        the context that ``ray.init`` gives
+
+    Raises:
+        TrainingError: Ray does not start; where its logs are
+    """
+    import ray
+
+    os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "60")
+    for attempt in range(1, attempts + 1):
+        before = set(psutil.Process().children(recursive=True))
+        with _own_address() as address:
+            try:
+                # "local" said outright: RAY_ADDRESS now names a Ray that is yet to be started.
+                return ray.init(address="local", namespace=NAMESPACE, _node_ip_address=address.split(":")[0], **options)
+            except RuntimeError as error:
+                ray.shutdown()
+                for process in set(psutil.Process().children(recursive=True)) - before:
+                    process.kill()
+                cause = error
+        print(f"Ray did not start (attempt {attempt} of {attempts}): {cause}", flush=True)
+    raise TrainingError(
+        f"Ray did not start on this machine in {attempts} attempts: {cause}; its logs are in "
+        "/tmp/ray/session_latest/logs, gcs_server.out first"
+    ) from cause
 
 
 @contextmanager

@@ -10,20 +10,15 @@ import pytest
 import ray
 from ray import serve
 
+from gem_ray.train.ray_session import start_ray
+
 FindProcesses = Callable[[str], list[psutil.Process]]
 
 
 @pytest.fixture(scope="module")
 def ray_with_serve() -> Iterator[None]:
     """More logical CPUs than this machine may have: replicas of scripted scorers need next to none."""
-    ray.init(
-        num_cpus=8,
-        include_dashboard=False,
-        object_store_memory=400_000_000,
-        namespace="gem_ray",
-        _node_ip_address="127.0.0.2",
-        log_to_driver=False,
-    )
+    start_ray(num_cpus=8, include_dashboard=False, object_store_memory=400_000_000, log_to_driver=False)
     logging.getLogger("ray.serve").setLevel(logging.ERROR)  # it warns of each refusal and each lost replica
     yield
     serve.shutdown()

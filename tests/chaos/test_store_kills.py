@@ -28,6 +28,7 @@ from gem_ray.graph.disgraph import DisGraph
 from gem_ray.graph.store import GraphStore, StoreClient, launch
 from gem_ray.messages import EdgeUpdate, EvidenceKind, Push, PushReply
 from gem_ray.storage import Storage
+from gem_ray.train.ray_session import start_ray
 
 pytestmark = pytest.mark.ray
 ATTRIBUTES = ("bangs", "bald", "male", "beard")
@@ -179,7 +180,7 @@ def s3_endpoint():
 @pytest.fixture(scope="module", autouse=True)
 def ray_4_cpus(s3_endpoint):
     """Started after the S3 server, so that workers inherit its credentials."""
-    ray.init(num_cpus=4, include_dashboard=False, _node_ip_address="127.0.0.2")
+    start_ray(num_cpus=4, include_dashboard=False)
     yield
     ray.shutdown()
 

@@ -17,18 +17,13 @@ import ray
 import s3fs
 
 from gem_ray.config import StorageConfig
+from gem_ray.train.ray_session import start_ray
 
 
 @pytest.fixture(scope="module")
 def ray_4_cpus() -> Iterator[None]:
     """A Ray of this module's own, with more logical CPUs than this machine may have."""
-    ray.init(
-        num_cpus=4,
-        include_dashboard=False,
-        object_store_memory=400_000_000,
-        namespace="gem_ray",
-        _node_ip_address="127.0.0.2",
-    )
+    start_ray(num_cpus=4, include_dashboard=False, object_store_memory=400_000_000)
     yield
     ray.shutdown()
 

@@ -23,6 +23,7 @@ from gem_ray.scoring.asking.model_files import NANO_FOLDER
 from gem_ray.scoring.asking.scripted import ScriptedScorer, answer_of_value
 from gem_ray.scoring.serving.application import app_name, change_mllm, start_scorer, stop_scorer
 from gem_ray.scoring.serving.deployment import DEPLOYMENT, ServedScorer, ServeScorer
+from gem_ray.train.ray_session import start_ray
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 PUSH_EVERY = {
@@ -37,12 +38,10 @@ def serve_here() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in PUSH_EVERY.items():
             patch.setenv(name, value)
-        ray.init(
+        start_ray(
             num_cpus=4,
             include_dashboard=False,
             object_store_memory=200_000_000,
-            namespace="gem_ray",
-            _node_ip_address="127.0.0.2",
             runtime_env={"env_vars": PUSH_EVERY},
         )
         yield
