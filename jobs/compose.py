@@ -15,7 +15,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, get_type_hints
 
-from gem_ray import config as schema
 from gem_ray.config import GemConfig
 from gem_ray.config_json import config_to_json
 from gem_ray.errors import ConfigError, GemRayError
@@ -122,10 +121,9 @@ def choices(group: str) -> dict[str, str]:
 
 def _field_docs() -> dict[tuple[str, str], str]:
     docs: dict[tuple[str, str], str] = {}
-    for cls in ast.parse(inspect.getsource(schema)).body:
-        if not isinstance(cls, ast.ClassDef):
-            continue
-        for field, text in zip(cls.body, cls.body[1:], strict=False):
+    for cls in get_type_hints(GemConfig).values():
+        body = ast.parse(inspect.getsource(cls)).body[0].body  # type: ignore[attr-defined]
+        for field, text in itertools.pairwise(body):
             if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
-                docs[cls.name, ast.unparse(field.target)] = " ".join(ast.literal_eval(text.value).split())
+                docs[cls.__name__, ast.unparse(field.target)] = " ".join(ast.literal_eval(text.value).split())
     return docs

@@ -34,11 +34,11 @@ HANDED = {"config", "_config", "settings", "wanted", "cfg"}
 
 
 def reads() -> set[tuple[str, str]]:
-    """(name of what is asked, attribute) of every attribute read outside config.py, as ("train", "steps")."""
+    """(name of what is asked, attribute) of every attribute read outside the configuration, as ("train", "steps")."""
     found = set()
     for package in ("gem_ray", "jobs", "serve"):
         for path in (ROOT / package).rglob("*.py"):
-            if path == ROOT / "gem_ray" / "config.py":
+            if path.parent == ROOT / "gem_ray" / "config":
                 continue
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
                 if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
@@ -60,9 +60,11 @@ def test_every_field_of_every_section_is_read_outside_the_configuration():
 
 
 def test_every_field_has_a_line_of_help_below_it():
-    tree = ast.parse((ROOT / "gem_ray" / "config.py").read_text(encoding="utf-8"))
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in (ROOT / "gem_ray" / "config").glob("*.py")]
+    classes = [node for tree in trees for node in tree.body if isinstance(node, ast.ClassDef)]
+    assert len(classes) == len(SECTIONS)
     silent = []
-    for cls in (node for node in tree.body if isinstance(node, ast.ClassDef) and node.name != "GemConfig"):
+    for cls in (cls for cls in classes if cls.name != "GemConfig"):
         for statement, following in zip(cls.body, [*cls.body[1:], None]):
             is_text = isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant)
             if isinstance(statement, ast.AnnAssign) and not is_text:

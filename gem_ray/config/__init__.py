@@ -1,0 +1,72 @@
+"""Every option of every job, as dataclasses: the one place where a default stands.
+
+Nothing heavy is imported here, so that ``--help`` answers at once. ``configs/*.yaml`` hold values only; Hydra composes
+them in ``jobs/`` and ``OmegaConf.to_object`` turns the result into these types once. Impossible settings fail in
+``__post_init__``, naming the fields.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from gem_ray.config.checks import check
+from gem_ray.config.data import DataConfig, PrepareConfig
+from gem_ray.config.gateway import LOOPBACK_HOSTS, GatewayConfig
+from gem_ray.config.mllm_jobs import CheckConfig, NamingConfig, PretrainConfig, ScanConfig
+from gem_ray.config.model import PAPER_ATTRIBUTES, ModelConfig
+from gem_ray.config.objective import ObjectiveConfig
+from gem_ray.config.scoring import ScoringConfig
+from gem_ray.config.storage import RUN_NAME, RunConfig, StorageConfig
+from gem_ray.config.train import GraphConfig, TrainConfig
+
+__all__ = [
+    "LOOPBACK_HOSTS",
+    "PAPER_ATTRIBUTES",
+    "RUN_NAME",
+    "CheckConfig",
+    "DataConfig",
+    "GatewayConfig",
+    "GemConfig",
+    "GraphConfig",
+    "ModelConfig",
+    "NamingConfig",
+    "ObjectiveConfig",
+    "PrepareConfig",
+    "PretrainConfig",
+    "RunConfig",
+    "ScanConfig",
+    "ScoringConfig",
+    "StorageConfig",
+    "TrainConfig",
+]
+
+
+@dataclass(kw_only=True)
+class GemConfig:
+    """The whole configuration of a job."""
+
+    run: RunConfig = field(default_factory=RunConfig)
+    storage: StorageConfig = field(default_factory=StorageConfig)
+    prepare: PrepareConfig = field(default_factory=PrepareConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    graph: GraphConfig = field(default_factory=GraphConfig)
+    scoring: ScoringConfig = field(default_factory=ScoringConfig)
+    pretrain: PretrainConfig = field(default_factory=PretrainConfig)
+    check: CheckConfig = field(default_factory=CheckConfig)
+    scan: ScanConfig = field(default_factory=ScanConfig)
+    naming: NamingConfig = field(default_factory=NamingConfig)
+    gateway: GatewayConfig = field(default_factory=GatewayConfig)
+
+    def __post_init__(self) -> None:
+        check(
+            self.data.batch_size % self.train.num_workers == 0,
+            f"data.batch_size={self.data.batch_size} must be a multiple of train.num_workers={self.train.num_workers}",
+        )
+        check(
+            self.objective.align_batch % self.train.num_workers == 0,
+            f"objective.align_batch={self.objective.align_batch} must be a multiple of "
+            f"train.num_workers={self.train.num_workers}",
+        )

@@ -1,0 +1,68 @@
+"""Weights and kinds of the loss terms."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gem_ray.config.checks import check, one_of
+
+
+@dataclass(kw_only=True)
+class ObjectiveConfig:
+    """Weights of the loss terms (method.md section 2)."""
+
+    reconstruction: str = "bernoulli"
+    """Reconstruction term, summed over pixels: ``bernoulli``, ``gaussian`` or ``l1``."""
+    reconstruction_weight: float = 1.0
+    """l_rec."""
+    kl: str = "beta"
+    """``beta``: the KL term times beta; ``capacity``: gamma |KL - C(t)| (AnnealedVAE, Burgess et al. 2018)."""
+    beta: float = 1.0
+    """Weight of KL(q(z|x) || N(0, I))."""
+    kl_warmup_steps: int = 500
+    """Steps over which beta rises linearly from 0."""
+    capacity_nats: float = 25.0
+    """With ``kl=capacity``: C at the end of its rise."""
+    capacity_steps: int = 3_000
+    """With ``kl=capacity``: steps over which C rises linearly from 0."""
+    capacity_weight: float = 1_000.0
+    """With ``kl=capacity``: gamma."""
+    total_correlation: str = "none"
+    """How TC(z) is had: ``none``, from the minibatch ``weighted`` or ``stratified`` (beta-TCVAE), or from a ``critic``
+    (FactorVAE)."""
+    total_correlation_weight: float = 5.0
+    """Weight of TC(z): beta - 1 of beta-TCVAE, gamma of FactorVAE."""
+    latent_critic_width: int = 1_000
+    """With ``total_correlation=critic``: width of its six layers."""
+    covariance: str = "none"
+    """Covariance pulled to the identity: ``none``, of ``mu`` (DIP-VAE-I) or of ``z`` (DIP-VAE-II)."""
+    covariance_off_diagonal: float = 10.0
+    """lambda_od of DIP-VAE."""
+    covariance_diagonal: float = 10.0
+    """lambda_d of DIP-VAE: 10 lambda_od is usual for the first kind, lambda_od for the second."""
+    graph_weight: float = 50.0
+    """l_graph: pull of the refined adjacency to the DisGraph, by confidence."""
+    align_weight: float = 200.0
+    """l_align: pull of each node to the MLLM's score on the scored images; 0 turns it off."""
+    align_on: str = "z"
+    """Which code is aligned: ``z`` or ``z_rel``."""
+    align_batch: int = 64
+    """Scored images of one step over all workers."""
+    adversarial_weight: float = 0.0
+    """l_gem: joint-KL term from the discriminator on (x, z_rel); 0 turns it off."""
+    importance_clamp: bool = False
+    """Weight the decoder's samples by clamp(exp(D), 0.5, 2), as DEAR does."""
+
+    def __post_init__(self) -> None:
+        one_of("objective.reconstruction", self.reconstruction, ("bernoulli", "gaussian", "l1"))
+        one_of("objective.align_on", self.align_on, ("z", "z_rel"))
+        one_of("objective.kl", self.kl, ("beta", "capacity"))
+        one_of("objective.total_correlation", self.total_correlation, ("none", "weighted", "stratified", "critic"))
+        one_of("objective.covariance", self.covariance, ("none", "mu", "z"))
+        weights = ("reconstruction_weight", "beta", "graph_weight", "align_weight", "adversarial_weight")
+        further = ("total_correlation_weight", "covariance_off_diagonal", "covariance_diagonal", "capacity_weight")
+        for name in (*weights, *further, "capacity_nats"):
+            check(getattr(self, name) >= 0, f"objective.{name}={getattr(self, name)} must not be negative")
+        check(self.kl_warmup_steps >= 0, f"objective.kl_warmup_steps={self.kl_warmup_steps} must not be negative")
+        for name in ("align_batch", "capacity_steps", "latent_critic_width"):
+            check(getattr(self, name) >= 1, f"objective.{name}={getattr(self, name)} must be at least 1")
