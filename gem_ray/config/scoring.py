@@ -12,7 +12,10 @@ class ScoringConfig:
     """The MLLM in Ray Serve, and the rescorer that asks it."""
 
     scorer: str = "vllm"
-    """``vllm`` (Serve), or ``none``: train on the graph the run starts with."""
+    """``vllm`` (Serve); ``stored``: the scores of ``scores_from``; ``labels``: the data's own, as digits, in place of
+    an MLLM's (a supervised upper bound); or ``none``: train on the graph the run starts with."""
+    scores_from: str = ""
+    """With ``stored``: folder of a run whose MLLM has scored the same data, a path or a storage address."""
     model: str = "nano"
     """``nano`` (shipped), a folder, or a hub id of a vision-language model that vLLM supports."""
     min_replicas: int = 1
@@ -80,7 +83,11 @@ class ScoringConfig:
     """An answer with less probability on the digits is missing."""
 
     def __post_init__(self) -> None:
-        one_of("scoring.scorer", self.scorer, ("vllm", "none"))
+        one_of("scoring.scorer", self.scorer, ("vllm", "stored", "labels", "none"))
+        check(
+            (self.scorer == "stored") == bool(self.scores_from),
+            f"scoring.scores_from={self.scores_from!r} goes with scoring.scorer=stored, which is {self.scorer!r}",
+        )
         one_of("scoring.estimator", self.estimator, ("expected_table", "most_likely", "rounded", "expectation"))
         one_of("scoring.policy", self.policy, ("value", "round_robin", "uniform", "everything"))
         counts = ("max_replicas", "max_ongoing_requests", "batch_questions", "initial_images", "max_in_flight")
@@ -112,3 +119,9 @@ class ScoringConfig:
             f"scoring.max_in_flight={self.max_in_flight} is more than max_ongoing_requests * max_replicas + "
             f"max_queued_requests = {self.max_ongoing_requests * self.max_replicas + self.max_queued_requests}",
         )
+
+    @property
+    def answerer(self) -> str:
+        """Where scores come from, in words."""
+        given = {"labels": "the data's own labels", "stored": f"the scores of {self.scores_from}", "none": "nobody"}
+        return given.get(self.scorer, self.model)

@@ -56,6 +56,10 @@ class TrainConfig:
 class GraphConfig:
     """The DisGraph's store and how training follows it."""
 
+    relations: str = "estimated"
+    """What training makes of the DisGraph: ``estimated`` as it is; as controls ``permuted`` (every attribute has the
+    relations of another), ``random`` (its weights on other edges), ``symmetric`` or ``none``."""
+
     poll_every_s: float = 1.0
     """Seconds between two looks of rank 0's background thread at the store."""
     refresh_every_steps: int = 10
@@ -70,6 +74,7 @@ class GraphConfig:
     """Newest versions whose history, diff and rollback stay available, and whose push ids are remembered."""
 
     def __post_init__(self) -> None:
+        one_of("graph.relations", self.relations, ("estimated", "permuted", "random", "symmetric", "none"))
         check(self.poll_every_s > 0, f"graph.poll_every_s={self.poll_every_s} must be positive")
         check(self.refresh_every_steps >= 1, f"graph.refresh_every_steps={self.refresh_every_steps} must be >= 1")
         check(0 < self.max_change <= 2, f"graph.max_change={self.max_change} must lie in (0, 2]")

@@ -67,7 +67,7 @@ def draw_figures(found: Evaluation) -> dict[str, bytes]:
         figures["readings"] = readings_figure(tables, attributes)
     if found.history.measurements:
         figures["losses"] = losses_figure(found.history, attributes)
-        if found.config.scoring.scorer != "none":
+        if found.config.scoring.scorer == "vllm":
             figures["rescoring"] = rescoring_figure(found.history)
     return figures
 

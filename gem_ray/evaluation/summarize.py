@@ -162,7 +162,7 @@ def _scoring_facts(found: Evaluation) -> ScoringFacts | None:
     useful = _known(history.total("useful_changes"))
     rates = None if scores is None else scan_rates(scores.probabilities, scores.asked)
     return ScoringFacts(
-        model=found.config.scoring.model,
+        model=found.config.scoring.answerer,
         asked=asked,
         missing=missing,
         images_scored=0 if scores is None else len(scores.index),
@@ -216,7 +216,7 @@ def _known(value: Any) -> float | None:
 def cautions(found: Evaluation) -> dict[str, str]:
     """What a reader must know before believing anything: an MLLM that was never meant for these data."""
     scoring = found.config.scoring
-    if scoring.scorer == "none":
+    if scoring.scorer != "vllm":
         return {}
     checks = Storage(found.config.check.output, found.config.storage)
     unfit = unfit_for(scoring.model, found.manifest.source, found.graph.attributes, checks)
@@ -229,7 +229,8 @@ def mechanisms(config: GemConfig) -> dict[str, str]:
     warmup = f", warmed up over {objective.kl_warmup_steps:,} steps" if objective.kl_warmup_steps else ""
     clamp = ", importance weights clamped to [0.5, 2]" if objective.importance_clamp else ""
     adversarial = f"joint KL on (x, z_rel), weight {objective.adversarial_weight:g}{clamp}"
-    alignment = f"on {objective.align_on}, weight {objective.align_weight:g}: weak supervision by the MLLM"
+    supervisor = "supervision by the labels" if config.scoring.scorer == "labels" else "weak supervision by the MLLM"
+    alignment = f"on {objective.align_on}, weight {objective.align_weight:g}: {supervisor}"
     return {
         "Reconstruction": f"{objective.reconstruction}, weight {objective.reconstruction_weight:g}",
         "KL": f"beta {objective.beta:g}{warmup}",
@@ -241,5 +242,5 @@ def mechanisms(config: GemConfig) -> dict[str, str]:
         "Message passing": f"{model.gnn_layers} round{'s' if model.gnn_layers > 1 else ''}",
         "Rescoring": "none: the graph of the start"
         if config.scoring.scorer == "none"
-        else f"by {config.scoring.model}",
+        else f"by {config.scoring.answerer}",
     }

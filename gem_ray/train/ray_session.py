@@ -174,7 +174,7 @@ def local_cpus(config: GemConfig) -> int:
 
     One scorer more than there may be: a change of the MLLM loads the new one before it lets the old one go.
     """
-    scoring = (config.scoring.max_replicas + 1) * config.scoring.num_cpus if config.scoring.scorer != "none" else 0
+    scoring = (config.scoring.max_replicas + 1) * config.scoring.num_cpus if config.scoring.scorer == "vllm" else 0
     wanted = config.train.num_workers * config.train.cpus_per_worker + scoring + config.prepare.concurrency
     return max(os.cpu_count() or 1, math.ceil(wanted) + 1)
 

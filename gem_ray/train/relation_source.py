@@ -5,6 +5,7 @@ from __future__ import annotations
 from gem_ray.config import GemConfig
 from gem_ray.graph.disgraph import DisGraph
 from gem_ray.graph.store import connect_store
+from gem_ray.graph.variants import variant
 from gem_ray.scoring.rescoring.rescorer import rescorer_status
 from gem_ray.scoring.rescoring.scores import read_scores
 from gem_ray.storage import Storage
@@ -27,11 +28,11 @@ def start_poller(config: GemConfig, run: Storage, version: int) -> RelationPolle
 
     def fetch(newer_than: int) -> Relations | None:
         graph = store.snapshot(newer_than=newer_than, deadline_s=DEADLINE_S)
-        return None if graph is None else load_relations(run, graph)
+        return None if graph is None else load_relations(run, variant(graph, config.graph.relations, config.train.seed))
 
     return RelationPoller(
         fetch,
-        lambda: rescorer_status(config.run.name, DEADLINE_S) if config.scoring.scorer != "none" else None,
+        lambda: rescorer_status(config.run.name, DEADLINE_S) if config.scoring.scorer == "vllm" else None,
         version,
         config.graph.poll_every_s,
     )

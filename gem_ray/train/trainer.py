@@ -24,6 +24,7 @@ from gem_ray.graph.disgraph import DisGraph
 from gem_ray.graph.store import StoreClient, start_store
 from gem_ray.scoring.asking.model_files import unfit_for
 from gem_ray.scoring.asking.prompts import validate_attributes
+from gem_ray.scoring.given import publish_given_scores
 from gem_ray.scoring.serving.service import scoring_service
 from gem_ray.storage import Storage
 from gem_ray.train.failures import StopOnOwnErrors, fit, interrupts_as_keyboard
@@ -130,7 +131,7 @@ def ensure_data(config: GemConfig, data: Storage) -> None:
     manifest = read_manifest(data)
     side = manifest.shape[0]
     say(f"data: {manifest.count:,} images of {side} x {side} from {manifest.source}, {config.data.holdout} held out")
-    if config.scoring.scorer != "none":
+    if config.scoring.scorer == "vllm":
         checks = Storage(config.check.output, config.storage)
         unfit = unfit_for(config.scoring.model, manifest.source, config.model.attributes, checks)
         if unfit:
@@ -145,6 +146,8 @@ def run_training(config: GemConfig, run: Storage, data: Storage, start_graph: Di
         services.callback(store.stop)
         if config.scoring.scorer == "vllm":
             services.enter_context(scoring_service(config, run, data))
+        elif config.scoring.scorer != "none":
+            publish_given_scores(config, run, data, store)
         graph = start_graph or newest_graph(store, attributes)
         trainer = TorchTrainer(
             train_worker,

@@ -24,12 +24,13 @@ from gem_ray.data.loader import Batch, Loader, open_loader
 from gem_ray.errors import GemRayError, TrainingError
 from gem_ray.evaluation.relations import relation_fidelity
 from gem_ray.graph.disgraph import DisGraph
+from gem_ray.graph.variants import variant
 from gem_ray.scoring.choosing.signals import INFLUENCE
 from gem_ray.storage import Storage
 from gem_ray.train.collectives import broadcast_bytes, gather_numbers
 from gem_ray.train.influence import EdgeInfluence
 from gem_ray.train.measurements import Measurements
-from gem_ray.train.relation_feed import RelationFeed, Relations, without_scores
+from gem_ray.train.relation_feed import RelationFeed, Relations
 from gem_ray.train.relation_source import load_relations, start_poller
 from gem_ray.train.run_log import RunLog
 from gem_ray.train.step import Inputs, Parts, build_parts, load_state_tensors, state_tensors, step_noise, train_step
@@ -55,7 +56,8 @@ def train_worker(settings: dict[str, str]) -> None:
 
     loader = open_loader(config, rank, world)
     parts = build_parts(config, loader.image_size, device)
-    start_step, relations = resume(run, parts, DisGraph.from_json(settings["graph"]))
+    start_graph = variant(DisGraph.from_json(settings["graph"]), config.graph.relations, config.train.seed)
+    start_step, relations = resume(run, parts, start_graph)
     wrap_for_world(parts)
     poller = start_poller(config, run, relations.graph.version) if rank == 0 else None
     feed = RelationFeed(relations, device, config.graph.refresh_every_steps, poller)
@@ -100,17 +102,19 @@ def resume(run: Storage, parts: Parts, start_graph: DisGraph) -> tuple[int, Rela
     """Bring all ranks to rank 0's newest whole checkpoint; (steps done, relations in use then)."""
     device = parts.device
     found = load_checkpoint(run) if dist.get_rank() == 0 else None
-    chosen = torch.tensor([found.step if found else -1], dtype=torch.int64, device=device)
+    chosen = torch.tensor([found.step if found else 0], dtype=torch.int64, device=device)
     dist.broadcast(chosen, 0)
-    if int(chosen) < 0:
-        return 0, without_scores(start_graph)
-    checkpoint = found or load_checkpoint(run, int(chosen))
-    assert checkpoint is not None
-    load_state_tensors(parts, checkpoint.model, checkpoint.optimizer)
-    relations = load_relations(run, DisGraph.from_json(checkpoint.graph_json)) if dist.get_rank() == 0 else None
+    step = int(chosen)
+    if step:
+        checkpoint = found or load_checkpoint(run, step)
+        assert checkpoint is not None
+        load_state_tensors(parts, checkpoint.model, checkpoint.optimizer)
+    relations = None
+    if dist.get_rank() == 0:
+        relations = load_relations(run, DisGraph.from_json(found.graph_json) if found else start_graph)
     shared = broadcast_bytes(relations.to_bytes() if relations else None, device)
     assert shared is not None
-    return checkpoint.step, Relations.from_bytes(shared)
+    return step, Relations.from_bytes(shared)
 
 
 def wrap_for_world(parts: Parts) -> None:

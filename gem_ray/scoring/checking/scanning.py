@@ -32,8 +32,8 @@ def run_scan(config: GemConfig) -> Scanned:
     Raises:
         GemRayError: see ``scan.scan`` and ``service.start_scorer``
     """
-    if config.scoring.scorer == "none":
-        raise ConfigError("scoring.scorer=none: a scan asks the MLLM; leave it at vllm")
+    if config.scoring.scorer != "vllm":
+        raise ConfigError(f"scoring.scorer={config.scoring.scorer}: a scan asks the MLLM; leave it at vllm")
     run = Storage(f"{config.run.uri}/{config.run.name}", config.storage)
     data = Storage(config.data.uri, config.storage)
     model = model_fingerprint(config.scoring.model)

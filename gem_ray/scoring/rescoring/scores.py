@@ -163,6 +163,20 @@ def newest_scores(
     return None
 
 
+def fullest_scores(run: Storage, attributes: Sequence[str]) -> tuple[ScoreTable, str] | None:
+    """The stored table of these attributes with most answers, and the model that gave them; None where there is none.
+
+    Raises:
+        DataError: a table is damaged
+    """
+    best: tuple[ScoreTable, str] | None = None
+    for name in run.list(FOLDER):
+        table, metadata = _decode(run.read_bytes(name), f"{run.uri}/{name}")
+        if table.attributes == tuple(attributes) and (best is None or table.asked.sum() > best[0].asked.sum()):
+            best = table, metadata["model"]
+    return best
+
+
 def _decode(data: bytes, where: str) -> tuple[ScoreTable, dict[str, str]]:
     try:
         stored = pq.read_table(io.BytesIO(data))
