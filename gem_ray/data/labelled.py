@@ -96,7 +96,7 @@ def read_labels(folder: Storage) -> LabelTable:
     Raises:
         DataError: no such file, or one that is not in CelebA's layout; the line is named
     """
-    lines = _lines(folder, LABELS)
+    lines = read_lines(folder, LABELS)
     where = f"{folder.uri}/{LABELS}"
     if len(lines) < 3 or len(lines[0].split()) != 1 or not lines[0].strip().isdigit():
         raise DataError(f"{where}: the first line must be the number of images, the second the names of the labels")
@@ -111,12 +111,17 @@ def read_labels(folder: Storage) -> LabelTable:
     return LabelTable(tuple(row[0] for row in rows), names, values)
 
 
-def _lines(folder: Storage, name: str) -> list[str]:
+def read_lines(folder: Storage, name: str) -> list[str]:
+    """The lines of a text file that are not blank.
+
+    Raises:
+        DataError: no such file, or no text
+    """
     try:
         text = folder.read_bytes(name).decode()
     except FileNotFoundError as error:
         raise DataError(
-            f"{folder.uri} has no {name}; check.source needs a folder in CelebA's layout ({IMAGES}/ and {LABELS})"
+            f"{folder.uri} has no {name}; needed is a folder in CelebA's layout ({IMAGES}/ and {LABELS})"
         ) from error
     except UnicodeDecodeError as error:
         raise DataError(f"{folder.uri}/{name} is not text: {error}") from error
@@ -126,9 +131,9 @@ def _lines(folder: Storage, name: str) -> list[str]:
 def _label_of(attribute: str, table: LabelTable, folder: Storage) -> tuple[str, str]:
     """(name as asked, label with its sign) of one attribute of the options."""
     name, colon, label = attribute.partition(":")
-    known = {_plain(label): label for label in table.names}
+    known = {plain_name(label): label for label in table.names}
     if not colon:
-        label = known.get(_plain(name), CELEBA_NAMES.get(name.casefold(), name))
+        label = known.get(plain_name(name), CELEBA_NAMES.get(name.casefold(), name))
     if label.removeprefix("-") not in table.names:
         raise ConfigError(
             f"attribute {attribute!r} has no label in {folder.uri}/{LABELS}; write name:Label (name:-Label where the "
@@ -137,8 +142,9 @@ def _label_of(attribute: str, table: LabelTable, folder: Storage) -> tuple[str, 
     return name, label
 
 
-def _plain(name: str) -> str:
-    return name.casefold().replace("_", " ")
+def plain_name(label: str) -> str:
+    """``Bushy_Eyebrows`` as a person writes it."""
+    return label.casefold().replace("_", " ")
 
 
 def _truth(table: LabelTable, label: str) -> NDArray[np.float64]:
@@ -150,13 +156,22 @@ def _truth(table: LabelTable, label: str) -> NDArray[np.float64]:
 def _in_split(folder: Storage, table: LabelTable, split: str) -> NDArray[np.bool_]:
     if split == "all":
         return np.ones(len(table.files), dtype=bool)
+    return read_partition(folder, table.files) == SPLITS[split]
+
+
+def read_partition(folder: Storage, files: Sequence[str]) -> NDArray[np.int8]:
+    """The split of each file, as numbered in ``SPLITS``; -1 where the partition file does not name it.
+
+    Raises:
+        DataError: no such file, or one that is not in CelebA's layout; the line is named
+    """
     parts: dict[str, str] = {}
-    for number, line in enumerate(_lines(folder, PARTITION), start=1):
+    for number, line in enumerate(read_lines(folder, PARTITION), start=1):
         columns = line.split()
         if len(columns) != 2 or columns[1] not in {"0", "1", "2"}:
             raise DataError(f"{folder.uri}/{PARTITION}, line {number}: needed are a file name and 0, 1 or 2")
         parts[columns[0]] = columns[1]
-    return np.array([parts.get(file) == str(SPLITS[split]) for file in table.files], dtype=bool)
+    return np.array([int(parts.get(file, -1)) for file in files], dtype=np.int8)
 
 
 def _read_image(folder: Storage, file: str, shape: ImageShape) -> NDArray[np.uint8]:

@@ -36,18 +36,33 @@ def chosen_ingest(config: DataConfig, manifest: Manifest) -> str:
 
 
 def num_train(config: DataConfig, manifest: Manifest) -> int:
-    """Records [0, num_train) are trained on, the rest is held out.
+    """Records [0, num_train) are trained on; the last ``data.holdout`` are held out, and so is every other split.
 
     Raises:
-        DataError: the hold-out leaves nothing
+        DataError: nothing is left, or the hold-out would mix two splits
     """
-    count = manifest.count - config.holdout
+    count = manifest.num_train(config.holdout)
     if count < 1:
+        what = "" if manifest.splits is None else f" ({_splits_in_words(manifest)})"
         raise DataError(
-            f"data.holdout={config.holdout} leaves nothing of the {manifest.count} images in {config.uri}; lower "
-            "data.holdout, or prepare more images"
+            f"data.holdout={config.holdout} leaves nothing of the {manifest.count} images in {config.uri}"
+            f"{what} to train on; lower data.holdout, or prepare more images, the train split among them"
         )
+    _check_holdout(config, manifest)
     return count
+
+
+def _check_holdout(config: DataConfig, manifest: Manifest) -> None:
+    *_, last = manifest.splits or {"": manifest.count}
+    if manifest.splits is not None and config.holdout > manifest.splits[last]:
+        raise DataError(
+            f"data.holdout={config.holdout} is more than the {manifest.splits[last]} images of the {last} split in "
+            f"{config.uri} ({_splits_in_words(manifest)}): the report would mix splits; lower data.holdout"
+        )
+
+
+def _splits_in_words(manifest: Manifest) -> str:
+    return ", ".join(f"{count} {name}" for name, count in (manifest.splits or {}).items())
 
 
 def build_datasets(
@@ -98,5 +113,13 @@ def open_loader(config: GemConfig, rank: int, world: int) -> Loader:
 
 
 def holdout_records(storage: Storage, manifest: Manifest, config: DataConfig) -> Records:
-    """The records that training never sees."""
-    return read_records(storage, manifest, num_train(config, manifest), manifest.count)
+    """The last ``data.holdout`` records, which training never sees.
+
+    Raises:
+        DataError: there are not so many, or not in one split
+    """
+    if manifest.splits is None:
+        num_train(config, manifest)
+    # Data prepared with prepare.split=test can be evaluated, though nobody may train on them.
+    _check_holdout(config, manifest)
+    return read_records(storage, manifest, manifest.count - config.holdout, manifest.count)

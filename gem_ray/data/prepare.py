@@ -13,19 +13,22 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
+from typing import Any
 
-import numpy as np
 import ray
 import ray.data
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from gem_ray.config import GemConfig, PrepareConfig
-from gem_ray.data.drawn import DRAWN
+from gem_ray.data.factors import with_named_factors
 from gem_ray.data.images import ImageShape
+from gem_ray.data.listings import Listing
 from gem_ray.data.ray_manners import quiet_ray_data, raising_own_errors, well_behaved
-from gem_ray.data.shard_task import PROGRESS, ShardDone, ShardWork, make_shard, progress_name
+from gem_ray.data.rounds import Shard, parts_of, rounds
+from gem_ray.data.selection import NO_SPLIT, Selection, select
+from gem_ray.data.shard_task import PROGRESS, ShardDone, ShardWork, attribute_names, make_shard, progress_name
 from gem_ray.data.shards import Manifest, has_manifest, read_manifest, write_manifest
-from gem_ray.data.sources import DrawnListing, Listing, list_source
+from gem_ray.data.sources import list_source
 from gem_ray.errors import DataError
 from gem_ray.storage import Storage
 
@@ -52,6 +55,8 @@ class PrepareReport:
     def __str__(self) -> str:
         count, size = self.manifest.count, self.manifest.shape[0]
         what = f"{count:,} images of {size} x {size} in {len(self.manifest.shards)} shards from {self.manifest.source}"
+        if self.manifest.splits is not None:
+            what += f" ({', '.join(f'{number:,} {name}' for name, number in self.manifest.splits.items())})"
         skipped = ", ".join(f"{number} {cause}" for cause, number in self.causes.items())
         skipped = f"; skipped {skipped} (see {SKIPPED})" if skipped else ""
         if self.num_kept >= count:
@@ -75,49 +80,52 @@ def prepare(config: GemConfig) -> PrepareReport:
         check_same(target, manifest.settings, settings)
         return PrepareReport(manifest, manifest.count, {}, time.monotonic() - started)
     listing = list_source(wanted.source, wanted.num_images, config.storage)
-    order = item_order(listing, wanted)
-    per_shard = records_per_shard(len(order), wanted)
-    claim(target, settings | {"images": len(listing), "listing": listing.digest(), "per_shard": per_shard})
+    listing = with_named_factors(listing, wanted.factor_names, wanted.factor_sizes)
+    selection = select(listing, wanted, config.data.holdout)
+    per_shard = records_per_shard(len(selection), wanted)
+    shards = selection.shards(per_shard)
+    plan = {"images": len(listing), "listing": listing.digest(), "per_shard": per_shard}
+    if wanted.correlate:
+        plan["holdout"] = config.data.holdout
+    claim(target, settings | plan)
 
-    done = read_progress(target, math.ceil(len(order) / per_shard))
+    done = read_progress(target, len(shards))
     num_kept = sum(shard.entry.count for shard in done.values() if shard.entry)
-    for shard in run_tasks(target, listing, order, per_shard, wanted, set(done)):
+    missing = [(number, positions) for number, (_, positions) in enumerate(shards) if number not in done]
+    for shard in run_tasks(target, listing, missing, wanted):
         done[shard.number] = shard
-        check_bad_share(target, done, len(order), wanted.max_bad_share)
+        check_bad_share(target, done, len(selection), wanted.max_bad_share)
     # Once more for data that were all there already, under a limit that may have changed.
-    check_bad_share(target, done, len(order), wanted.max_bad_share)
-    manifest = finish(target, done, wanted, settings)
+    check_bad_share(target, done, len(selection), wanted.max_bad_share)
+    splits = [split for split, _ in shards]
+    manifest = finish(target, done, wanted, settings, splits, attribute_names(listing), selection)
     causes = count_causes(done)
     return PrepareReport(manifest, num_kept, causes, time.monotonic() - started)
 
 
-def settings_of(wanted: PrepareConfig) -> dict[str, str | int]:
+def settings_of(wanted: PrepareConfig) -> dict[str, Any]:
     """The options that the shards depend on."""
     names = ("source", "image_size", "crop", "num_images", "seed", "shard_mb", "max_pixels")
-    return {name: getattr(wanted, name) for name in names}
+    later = ("split", "factor_names", "factor_sizes", "correlate", "correlation_slope", "correlation_width")
+    # What was not asked for is not noted, so that data from before an option existed are the same data.
+    default = PrepareConfig()
+    asked = [name for name in later if getattr(wanted, name) != getattr(default, name)]
+    return {name: getattr(wanted, name) for name in (*names, *asked)}
 
 
-def check_same(target: Storage, before: dict[str, str | int], now: dict[str, str | int]) -> None:
+def check_same(target: Storage, before: dict[str, Any], now: dict[str, Any]) -> None:
     """Refuse to mix two data sets in one folder.
 
     Raises:
         DataError: naming every option that differs, with both values
     """
-    names = [name for name in now if before.get(name) != now[name]]
-    changed = ", ".join(f"{name}={before.get(name)!r} then, {now[name]!r} now" for name in names)
+    names = [name for name in sorted(before.keys() | now.keys()) if before.get(name) != now.get(name)]
+    changed = ", ".join(f"{name}={before.get(name)!r} then, {now.get(name)!r} now" for name in names)
     if changed:
         raise DataError(
             f"{target.uri} holds data that were prepared otherwise ({changed}); set the options back, choose another "
             "data.uri, or delete that folder"
         )
-
-
-def item_order(listing: Listing, wanted: PrepareConfig) -> np.ndarray:
-    """Positions in the listing in the order of the records, shuffled so that the last ones are a fair hold-out."""
-    if isinstance(listing, DrawnListing):
-        return np.arange(len(listing))
-    order = np.random.default_rng((wanted.seed, len(listing))).permutation(len(listing))
-    return order[: wanted.num_images] if wanted.num_images else order
 
 
 def records_per_shard(count: int, wanted: PrepareConfig) -> int:
@@ -126,7 +134,7 @@ def records_per_shard(count: int, wanted: PrepareConfig) -> int:
     return max(1, min(by_size, math.ceil(count / FEWEST_SHARDS)))
 
 
-def claim(target: Storage, plan: dict[str, str | int]) -> None:
+def claim(target: Storage, plan: dict[str, Any]) -> None:
     """Write the plan of a new preparation, or check that the one under way is the same."""
     if target.create_bytes(PLAN, json.dumps(plan, indent=1).encode()):
         return
@@ -143,33 +151,30 @@ def read_progress(target: Storage, num_shards: int) -> dict[int, ShardDone]:
     return done
 
 
-def run_tasks(
-    target: Storage, listing: Listing, order: np.ndarray, per_shard: int, wanted: PrepareConfig, present: set[int]
-) -> Iterator[ShardDone]:
+def run_tasks(target: Storage, listing: Listing, shards: list[Shard], wanted: PrepareConfig) -> Iterator[ShardDone]:
     """Make the shards that are missing, by Ray Data; yields them as they come, beside a bar with rate and ETA."""
-    shape = ImageShape(size=wanted.image_size, crop=wanted.crop, max_pixels=wanted.max_pixels)
-    work = [
-        ShardWork(number, positions, listing.part(positions), shape, wanted.seed, target)
-        for number, start in enumerate(range(0, len(order), per_shard))
-        if number not in present
-        for positions in [order[start : start + per_shard]]
-    ]
-    if not work:
+    if not shards:
         return
-    total = sum(len(part.positions) for part in work)
-    parts = [ray.put(part) for part in work]
-    numbers = ray.data.from_items([{"id": number} for number in range(len(work))], override_num_blocks=len(work))
+    shape = ImageShape(size=wanted.image_size, crop=wanted.crop, max_pixels=wanted.max_pixels)
     size = ray.data.TaskPoolStrategy(size=wanted.concurrency)
-    outcomes = well_behaved(numbers.map(partial(make_shard, parts=parts), compute=size))
     with quiet_ray_data(), raising_own_errors(), progress_bar() as bar:
         started = time.monotonic()
-        task = bar.add_task(f"preparing {wanted.source.rstrip('/').rsplit('/', 1)[-1]}", total=total, rate="")
-        for row in outcomes.iter_rows():
-            shard = ShardDone.from_json(row["done"])
-            bar.advance(task, shard.num_images)
-            rate = bar.tasks[0].completed / (time.monotonic() - started)
-            bar.update(task, rate=f"{rate:,.0f} images/s")
-            yield shard
+        name = wanted.source.rstrip("/").rsplit("/", 1)[-1]
+        total = sum(len(positions) for _, positions in shards)
+        task = bar.add_task(f"preparing {name}", total=total, rate="")
+        for few in rounds(listing, shards):
+            parts = [
+                ray.put(ShardWork(number, positions, part, shape, wanted.seed, target))
+                for (number, positions), part in zip(few, parts_of(listing, few), strict=True)
+            ]
+            numbers = ray.data.from_items([{"id": n} for n in range(len(parts))], override_num_blocks=len(parts))
+            outcomes = well_behaved(numbers.map(partial(make_shard, parts=parts), compute=size))
+            for row in outcomes.iter_rows():
+                shard = ShardDone.from_json(row["done"])
+                bar.advance(task, shard.num_images)
+                rate = bar.tasks[0].completed / (time.monotonic() - started)
+                bar.update(task, rate=f"{rate:,.0f} images/s")
+                yield shard
 
 
 def progress_bar() -> Progress:
@@ -215,21 +220,38 @@ def write_skipped(target: Storage, done: dict[int, ShardDone]) -> None:
 
 
 def finish(
-    target: Storage, done: dict[int, ShardDone], wanted: PrepareConfig, settings: dict[str, str | int]
+    target: Storage,
+    done: dict[int, ShardDone],
+    wanted: PrepareConfig,
+    settings: dict[str, Any],
+    splits: list[str],
+    attributes: tuple[str, ...],
+    selection: Selection,
 ) -> Manifest:
-    """Write the list of skipped images, then the manifest, then forget the progress."""
+    """Write the list of skipped images, then the manifest, then forget the progress.
+
+    Args:
+        splits: of each shard
+    """
     write_skipped(target, done)
     entries = tuple(shard.entry for _, shard in sorted(done.items()) if shard.entry)
     if not entries:
         raise DataError(f"not one image of {wanted.source} can be used; {target.uri}/{SKIPPED} lists them")
+    kept: Counter[str] = Counter()
+    for number, shard in sorted(done.items()):
+        if shard.entry:
+            kept[splits[number]] += shard.entry.count
+    relations = selection.relations
     manifest = Manifest(
         shape=(wanted.image_size, wanted.image_size, 3),
         shards=entries,
         source=wanted.source,
-        attributes=DRAWN[wanted.source].factors if wanted.source in DRAWN else None,
+        attributes=attributes or None,
         seed=wanted.seed,
         num_skipped=sum(len(shard.skipped) for shard in done.values()),
         settings=settings,
+        splits=None if NO_SPLIT in kept else dict(kept),
+        relations=None if relations is None else tuple(tuple(row) for row in relations.tolist()),
     )
     write_manifest(target, manifest)
     target.delete(PROGRESS)

@@ -13,8 +13,9 @@ import ray
 from gem_ray.data.drawn import DRAWN
 from gem_ray.data.files import read_files
 from gem_ray.data.images import BadImageError, ImageShape, decode_image, fit_image
+from gem_ray.data.listings import ArrayListing, DrawnListing, FileListing, Images, KnownListing, Listing, RowListing
+from gem_ray.data.lmdb_files import LmdbListing
 from gem_ray.data.shards import ShardEntry, encode_shard
-from gem_ray.data.sources import ArrayListing, DrawnListing, FileListing, Listing
 from gem_ray.storage import Storage
 
 PROGRESS = "progress"
@@ -95,7 +96,7 @@ def make_shard(row: dict[str, int], parts: list[ray.ObjectRef]) -> dict[str, str
         attributes.append(values)
     entry = None
     if images:
-        names = DRAWN[work.part.name].factors if isinstance(work.part, DrawnListing) else ()
+        names = attribute_names(work.part)
         columns = np.array(attributes, np.float32) if names else None
         data = encode_shard(np.stack(images), np.array(items, np.int64), columns, names)
         name = f"shards/{work.number:05d}.parquet"
@@ -106,6 +107,13 @@ def make_shard(row: dict[str, int], parts: list[ray.ObjectRef]) -> dict[str, str
     return {"done": done}
 
 
+def attribute_names(listing: Listing) -> tuple[str, ...]:
+    """Names of the attributes that are known of a listing's images; () where none are."""
+    if isinstance(listing, DrawnListing):
+        return DRAWN[listing.name].factors
+    return listing.names if isinstance(listing, KnownListing) else ()
+
+
 def make_images(work: ShardWork) -> Iterator[tuple[int, np.ndarray | Skipped, np.ndarray | None]]:
     """(position, image or why there is none, attributes) in the order of the positions."""
     part, size = work.part, work.shape.size
@@ -113,31 +121,49 @@ def make_images(work: ShardWork) -> Iterator[tuple[int, np.ndarray | Skipped, np
         for position in work.positions.tolist():
             image, attributes = DRAWN[part.name].draw(work.seed, position, size)
             yield position, image, attributes
-    elif isinstance(part, ArrayListing):
-        for position, pixels in zip(work.positions.tolist(), part.images, strict=True):
-            yield position, fit_or_skip(position, pixels, work.shape), None
-    else:
-        made = decode_files(part, work.shape)
-        for place, position in enumerate(work.positions.tolist()):
-            yield position, made[place], None
+        return
+    images = part.images if isinstance(part, KnownListing) else part
+    values = part.values if isinstance(part, KnownListing) else None
+    for place, (position, made) in enumerate(zip(work.positions.tolist(), fitted(images, work), strict=True)):
+        yield position, made, None if values is None else values[place]
+
+
+def fitted(images: Images, work: ShardWork) -> Iterator[np.ndarray | Skipped]:
+    """Each image of a part, in order."""
+    if isinstance(images, ArrayListing):
+        for position, pixels in zip(work.positions.tolist(), images.images, strict=True):
+            yield fit_or_skip(position, pixels, work.shape)
+        return
+    assert not isinstance(images, RowListing), "rows are read by the driver"
+    made = decode_files(images, work.shape)
+    for place in range(len(images)):
+        yield made[place]
 
 
 def fit_or_skip(position: int, pixels: np.ndarray, shape: ImageShape) -> np.ndarray | Skipped:
     """An image that was an array from the start."""
     try:
-        return fit_image(pixels, shape)
+        return fit_image(np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3))), shape)
     except BadImageError as error:
         return Skipped(f"image {position}", error.cause, error.detail)
 
 
-def decode_files(part: FileListing, shape: ImageShape) -> dict[int, np.ndarray | Skipped]:
+def decode_files(part: FileListing | LmdbListing, shape: ImageShape) -> dict[int, np.ndarray | Skipped]:
     """Every file of the part by its place in it. A bad image is skipped here and nowhere else."""
     made: dict[int, np.ndarray | Skipped] = {}
-    for place, data in read_files(part.storage, part.items, shape.max_file_bytes):
+    for place, data in contents(part, shape):
         try:
             if isinstance(data, BadImageError):
                 raise data
             made[place] = decode_image(data, shape)
         except BadImageError as error:
-            made[place] = Skipped(part.items[place].label, error.cause, error.detail)
+            label = part.label(place) if isinstance(part, LmdbListing) else part.items[place].label
+            made[place] = Skipped(label, error.cause, error.detail)
     return made
+
+
+def contents(part: FileListing | LmdbListing, shape: ImageShape) -> Iterator[tuple[int, bytes | BadImageError]]:
+    """(place, bytes of the file) in the order that costs least."""
+    if isinstance(part, LmdbListing):
+        return part.contents()
+    return read_files(part.storage, part.items, shape.max_file_bytes)

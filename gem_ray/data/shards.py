@@ -47,6 +47,9 @@ class Manifest:
         seed: of drawn faces, and of the order of the records
         num_skipped: source images that could not be used (``skipped.json`` lists them)
         settings: every option the shards depend on; a second ``jobs.prepare`` must agree with it
+        splits: records of each official split, in the order in which they lie here, the one to train on first; None
+            where the source has no splits
+        relations: true Somers' D of the attributes [source][target] where it is known exactly; None otherwise
     """
 
     shape: tuple[int, int, int]
@@ -56,6 +59,8 @@ class Manifest:
     seed: int
     num_skipped: int
     settings: dict[str, Any]
+    splits: dict[str, int] | None = None
+    relations: tuple[tuple[float, ...], ...] | None = None
 
     @property
     def count(self) -> int:
@@ -66,6 +71,11 @@ class Manifest:
     def starts(self) -> np.ndarray:
         """Record number of the first record of each shard, and the count behind the last: int64 [shards + 1]."""
         return np.concatenate([[0], np.cumsum([shard.count for shard in self.shards], dtype=np.int64)])
+
+    def num_train(self, holdout: int) -> int:
+        """Training may see records [0, this): of the train split alone, and none of the last ``holdout``."""
+        train = self.count if self.splits is None else self.splits.get("train", 0)
+        return max(0, min(train, self.count - holdout))
 
     @property
     def num_bytes(self) -> int:
@@ -129,14 +139,20 @@ def read_manifest(storage: Storage) -> Manifest:
         height, width, channels = (int(value) for value in content.pop("shape"))
         names = content.pop("attributes")
         attributes = None if names is None else tuple(str(name) for name in names)
-        manifest = Manifest(shape=(height, width, channels), shards=shards, attributes=attributes, **content)
+        relations = content.pop("relations", None)
+        known = None if relations is None else tuple(tuple(float(value) for value in row) for row in relations)
+        manifest = Manifest(
+            shape=(height, width, channels), shards=shards, attributes=attributes, relations=known, **content
+        )
         consistent = manifest.count == count and count > 0 and channels == 3
+        if manifest.splits is not None:
+            consistent &= sum(manifest.splits.values()) == count
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{where} is damaged ({type(error).__name__}: {error}); prepare the data again") from error
     if not consistent:
         raise DataError(
-            f"{where} contradicts itself: count {count}, {manifest.count} records in {len(shards)} shards, "
-            f"{channels} channels; prepare the data again"
+            f"{where} contradicts itself: count {count}, {manifest.count} records in {len(shards)} shards, splits "
+            f"{manifest.splits}, {channels} channels; prepare the data again"
         )
     return manifest
 

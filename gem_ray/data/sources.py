@@ -1,94 +1,64 @@
-"""Where images come from: a folder, a zip, a tar, arrays in an npz file, or scenes drawn here.
+"""Where images come from, told by what is there: a folder, a zip, a tar, files of arrays, the official layouts of the
+field's data sets (dSprites, Shapes3D, Cars3D, CelebA, LSUN, FFHQ), or scenes drawn here.
 
-A source is listed once, on the driver; what a task then needs to read its own part is a part of that listing.
+A source is listed once, on the driver, in an order that depends on names alone.
 """
 
 from __future__ import annotations
 
-import hashlib
-import io
 import tarfile
 import zipfile
 import zlib
-from dataclasses import dataclass
 
 import numpy as np
 
 from gem_ray.config import StorageConfig
+from gem_ray.data.cars3d import FACTORS as CAR_FACTORS
+from gem_ray.data.cars3d import open_cars
+from gem_ray.data.celeba import list_celeba
 from gem_ray.data.drawn import DRAWN
+from gem_ray.data.factors import DSPRITES, SHAPES3D, with_labels
 from gem_ray.data.files import IMAGE_SUFFIXES, FileItem, is_image, tar_items, zip_items
+from gem_ray.data.hdf5 import open_hdf5
+from gem_ray.data.labelled import LABELS
+from gem_ray.data.listings import (
+    ArrayListing,
+    DrawnListing,
+    FileListing,
+    KnownListing,
+    Listing,
+    RowListing,
+    RowReader,
+)
+from gem_ray.data.lmdb_files import DATA as LMDB_DATA
+from gem_ray.data.lmdb_files import LmdbListing, list_lmdb
+from gem_ray.data.npz import open_rows, read_arrays
+from gem_ray.data.splits import splits_by_name
 from gem_ray.errors import ConfigError, DataError
 from gem_ray.storage import Storage
 
+__all__ = [
+    "ArrayListing",
+    "DrawnListing",
+    "FileListing",
+    "KnownListing",
+    "Listing",
+    "LmdbListing",
+    "RowListing",
+    "list_source",
+]
 COMPRESSED_TARS = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
+HDF5_SUFFIXES = (".h5", ".hdf5")
 ARRAY_NAMES = ("imgs", "images")
-
-
-@dataclass(frozen=True)
-class FileListing:
-    """Image files below one folder of storage, or members of one archive in it."""
-
-    storage: Storage
-    items: tuple[FileItem, ...]
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-    def part(self, positions: np.ndarray) -> FileListing:
-        """Only these files."""
-        return FileListing(self.storage, tuple(self.items[position] for position in positions))
-
-    def digest(self) -> str:
-        """Changes where the list of images changes; hex."""
-        lines = (f"{item.label}\0{item.start}\0{item.length}\0{item.crc}\n" for item in self.items)
-        return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
-
-
-@dataclass(frozen=True)
-class ArrayListing:
-    """Images already decoded: uint8 [N, H, W, 3]."""
-
-    images: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def part(self, positions: np.ndarray) -> ArrayListing:
-        """Only these images."""
-        return ArrayListing(self.images[positions])
-
-    def digest(self) -> str:
-        """Changes where an image changes; hex."""
-        return hashlib.sha256(self.images.data).hexdigest()
-
-
-@dataclass(frozen=True)
-class DrawnListing:
-    """Scenes of one of ``gem_ray.data.drawn.DRAWN``."""
-
-    name: str
-    count: int
-
-    def __len__(self) -> int:
-        return self.count
-
-    def part(self, positions: np.ndarray) -> DrawnListing:
-        """As many scenes; which ones, their positions say."""
-        return DrawnListing(self.name, len(positions))
-
-    def digest(self) -> str:
-        """Scenes depend on the seed alone."""
-        return ""
-
-
-Listing = FileListing | ArrayListing | DrawnListing
+# Of dSprites. Its values have gaps and its classes have not, but both are evenly spaced; either will do.
+LABEL_ARRAYS = ("latents_values", "latents_classes")
 
 
 def list_source(source: str, num_images: int, config: StorageConfig) -> Listing:
-    """Find the images of a source, in an order that depends on their names alone.
+    """Find the images of a source.
 
     Args:
-        source: name of a drawn data set, or a path or fsspec URI of a folder, ``.zip``, ``.tar`` or ``.npz``
+        source: name of a drawn data set, or a path or fsspec URI of a folder, ``.zip``, ``.tar``, ``.npz`` or ``.h5``
         num_images: how many scenes to draw
 
     Raises:
@@ -106,8 +76,10 @@ def list_source(source: str, num_images: int, config: StorageConfig) -> Listing:
     listing: Listing
     if lower.endswith(".npz"):
         listing = _list_npz(source, config)
+    elif lower.endswith(HDF5_SUFFIXES):
+        listing = _list_hdf5(source, config)
     elif lower.endswith((".zip", ".tar")):
-        listing = _list_archive(source, config)
+        listing = _with_splits(_list_archive(source, config))
     else:
         listing = _list_folder(source, config)
     if len(listing) == 0:
@@ -123,10 +95,33 @@ def _split(source: str, config: StorageConfig) -> tuple[Storage, str]:
     return Storage(folder or ("/" if source.startswith("/") else "."), config), name
 
 
-def _list_folder(source: str, config: StorageConfig) -> FileListing:
+def _list_folder(source: str, config: StorageConfig) -> Listing:
     storage = Storage(source.rstrip("/") or "/", config)
-    items = [FileItem(name, name, 0, size) for name, size in storage.sizes().items() if is_image(name)]
-    return FileListing(storage, tuple(items))
+    sizes = storage.sizes()
+    if LABELS in sizes:
+        return list_celeba(storage, sizes)
+    databases = [name for name in sizes if name.rsplit("/", 1)[-1] == LMDB_DATA]
+    if databases:
+        return _list_databases(storage, [name.removesuffix(LMDB_DATA).rstrip("/") for name in databases])
+    cars = {name: size for name, size in sizes.items() if name.lower().endswith(".mat")}
+    items = tuple(FileItem(name, name, 0, size) for name, size in sizes.items() if is_image(name))
+    if cars and not items:
+        reader = open_cars(storage, cars)
+        return with_labels(_whole(reader), reader.classes(), CAR_FACTORS)
+    return _with_splits(FileListing(storage, items))
+
+
+def _list_databases(storage: Storage, folders: list[str]) -> Listing:
+    listing = list_lmdb(storage, folders)
+    # A single database may be the source itself, and its own name then says which split it is.
+    own = storage.root.rsplit("/", 1)[-1]
+    by_folder = splits_by_name([f"{own if folders == [''] else name}/x" for name in folders])
+    return listing if by_folder is None else KnownListing(listing, splits=by_folder[listing.folder])
+
+
+def _with_splits(listing: FileListing) -> Listing:
+    splits = splits_by_name([item.label for item in listing.items])
+    return listing if splits is None else KnownListing(listing, splits=splits)
 
 
 def _list_archive(source: str, config: StorageConfig) -> FileListing:
@@ -145,34 +140,29 @@ def _list_archive(source: str, config: StorageConfig) -> FileListing:
     return FileListing(storage, tuple(sorted(items, key=lambda item: item.label)))
 
 
-def _list_npz(source: str, config: StorageConfig) -> ArrayListing:
+def _list_npz(source: str, config: StorageConfig) -> Listing:
     storage, name = _split(source, config)
-    try:
-        data = storage.read_bytes(name)
-    except FileNotFoundError as error:
-        raise DataError(f"{source} does not exist; check prepare.source") from error
-    try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-            found = [key for key in ARRAY_NAMES if key in arrays.files]
-            if not found:
-                raise DataError(
-                    f"{source} holds the arrays {', '.join(arrays.files)}; name the images {' or '.join(ARRAY_NAMES)}"
-                )
-            images = arrays[found[0]]
-    except (zipfile.BadZipFile, ValueError, EOFError, OSError, zlib.error) as error:
-        raise DataError(f"{source} cannot be read as npz: {type(error).__name__}: {error}; write it again") from error
-    return ArrayListing(_as_rgb(images, f"array {found[0]} of {source}"))
-
-
-def _as_rgb(images: np.ndarray, where: str) -> np.ndarray:
-    if images.ndim == 3:
-        images = images[..., None]
-    if images.dtype not in (np.uint8, np.bool_) or images.ndim != 4 or images.shape[3] not in (1, 3):
+    images = _whole(open_rows(storage, name, ARRAY_NAMES))
+    arrays = read_arrays(storage, name, LABEL_ARRAYS)
+    labels = next((arrays[key] for key in LABEL_ARRAYS if key in arrays), None)
+    if labels is None:
+        return images
+    if labels.ndim != 2 or len(labels) != len(images) or labels.dtype.kind not in "iuf":
         raise DataError(
-            f"{where} is {images.dtype} {list(images.shape)}; needed is uint8, 0..255 or {{0, 1}}, of shape "
-            "[N, H, W], [N, H, W, 1] or [N, H, W, 3]"
+            f"the labels of {source} are {labels.dtype} {list(labels.shape)}; {len(images)} images need one row of "
+            "numbers each"
         )
-    images = images.astype(np.uint8)
-    if images.size and images.max() <= 1:
-        images = images * np.uint8(255)
-    return np.ascontiguousarray(np.broadcast_to(images, (*images.shape[:3], 3)))
+    # The official file begins with the colour, which is white throughout; reduced ones leave it out.
+    names = DSPRITES if labels.shape[1] == len(DSPRITES) else ("colour", *DSPRITES)
+    return with_labels(images, labels, names)
+
+
+def _list_hdf5(source: str, config: StorageConfig) -> Listing:
+    storage, name = _split(source, config)
+    reader, labels = open_hdf5(storage, name)
+    images = _whole(reader)
+    return images if labels is None else with_labels(images, labels, SHAPES3D)
+
+
+def _whole(reader: RowReader) -> RowListing:
+    return RowListing(reader, np.arange(reader.shape[0], dtype=np.int64))

@@ -13,7 +13,7 @@ import pytest
 from gem_ray.config import StorageConfig
 from gem_ray.data.files import FileItem, read_files
 from gem_ray.data.images import BadImageError, Cause
-from gem_ray.data.sources import ArrayListing, DrawnListing, FileListing, list_source
+from gem_ray.data.sources import DrawnListing, FileListing, RowListing, list_source
 from gem_ray.errors import ConfigError, DataError, StorageError
 from gem_ray.storage import Storage
 
@@ -208,22 +208,62 @@ def test_the_digest_changes_with_the_files(tmp_path):
     assert list_source(str(tmp_path), 0, CONFIG).digest() != first
 
 
-def test_binary_arrays_become_black_and_white(tmp_path):
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_binary_arrays_become_black_and_white(tmp_path, save):
     shapes = np.zeros((4, 16, 16), np.uint8)
     shapes[:, 4:8] = 1
-    np.savez(tmp_path / "a.npz", imgs=shapes, latents=np.arange(4))
+    save(tmp_path / "a.npz", imgs=shapes, latents=np.arange(4))
     listing = list_source(str(tmp_path / "a.npz"), 0, CONFIG)
-    assert isinstance(listing, ArrayListing)
-    assert listing.images.shape == (4, 16, 16, 3)
-    assert sorted(np.unique(listing.images)) == [0, 255]
+    assert isinstance(listing, RowListing)
+    assert np.array_equal(listing.loaded().images, shapes[..., None] * 255)
 
 
-@pytest.mark.parametrize("shape", [(3, 16, 20), (3, 16, 20, 1), (3, 16, 20, 3)])
-def test_grey_and_colour_arrays_keep_their_values(tmp_path, shape):
+def test_an_array_that_only_begins_in_black_and_white_is_refused(tmp_path):
+    images = np.ones((80, 8, 8), np.uint8)
+    images[79] = 200
+    np.savez(tmp_path / "a.npz", imgs=images)
+    listing = list_source(str(tmp_path / "a.npz"), 0, CONFIG)
+    with pytest.raises(DataError, match="only 0 and 1 in its first 64 images and 200 in another"):
+        listing.loaded()
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+@pytest.mark.parametrize("shape", [(9, 16, 20), (9, 16, 20, 1), (9, 16, 20, 3)])
+def test_rows_of_an_array_are_read_in_any_order_and_more_than_once(tmp_path, shape, save):
     images = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-    np.savez_compressed(tmp_path / "a.npz", images=images)
-    found = list_source(str(tmp_path / "a.npz"), 0, CONFIG).part(np.array([2, 0])).images
-    assert np.array_equal(found, np.broadcast_to(images.reshape(3, 16, 20, -1), (3, 16, 20, 3))[[2, 0]])
+    save(tmp_path / "a.npz", before=np.arange(3), images=images)
+    listing = list_source(str(tmp_path / "a.npz"), 0, CONFIG)
+    positions = np.array([7, 2, 3, 8, 2])
+    assert np.array_equal(listing.part(positions).loaded().images, images.reshape(9, 16, 20, -1)[positions])
+    assert listing.part(positions[:0]).loaded().images.shape[0] == 0
+
+
+def test_a_stored_array_is_sought_through_and_not_read(tmp_path):
+    """Two images of many cost two reads: the bytes between them may be damaged and nobody notices."""
+    images = np.random.default_rng(0).integers(0, 256, (5000, 8, 8, 3), dtype=np.uint8)
+    np.savez(tmp_path / "a.npz", images=images)
+    data = bytearray((tmp_path / "a.npz").read_bytes())
+    place = data.index(images[2500].tobytes())
+    data[place : place + 192] = bytes(192)
+    (tmp_path / "a.npz").write_bytes(data)
+    found = list_source(str(tmp_path / "a.npz"), 0, CONFIG).part(np.array([4999, 70])).loaded().images
+    assert np.array_equal(found, images[[4999, 70]])
+
+
+def test_a_truncated_npz_is_named_when_it_is_listed_or_read(tmp_path):
+    np.savez(tmp_path / "a.npz", images=np.random.default_rng(0).integers(0, 256, (50, 8, 8), dtype=np.uint8))
+    listing = list_source(str(tmp_path / "a.npz"), 0, CONFIG)
+    (tmp_path / "a.npz").write_bytes((tmp_path / "a.npz").read_bytes()[:-30])
+    with pytest.raises(DataError, match="cannot be read as npz"):
+        listing.loaded()
+    with pytest.raises(DataError, match="cannot be read as npz"):
+        list_source(str(tmp_path / "a.npz"), 0, CONFIG)
+
+
+def test_an_array_in_fortran_order_is_refused(tmp_path):
+    np.savez(tmp_path / "a.npz", images=np.asfortranarray(np.zeros((4, 8, 9), np.uint8)))
+    with pytest.raises(DataError, match="Fortran order"):
+        list_source(str(tmp_path / "a.npz"), 0, CONFIG)
 
 
 @pytest.mark.parametrize(
