@@ -17,6 +17,7 @@ from gem_ray.config.model import PAPER_ATTRIBUTES, ModelConfig
 from gem_ray.config.objective import ObjectiveConfig
 from gem_ray.config.scoring import ScoringConfig
 from gem_ray.config.storage import RUN_NAME, RunConfig, StorageConfig
+from gem_ray.config.table import TableConfig
 from gem_ray.config.train import GraphConfig, TrainConfig
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "ScanConfig",
     "ScoringConfig",
     "StorageConfig",
+    "TableConfig",
     "TrainConfig",
 ]
 
@@ -59,6 +61,7 @@ class GemConfig:
     scan: ScanConfig = field(default_factory=ScanConfig)
     naming: NamingConfig = field(default_factory=NamingConfig)
     gateway: GatewayConfig = field(default_factory=GatewayConfig)
+    table: TableConfig = field(default_factory=TableConfig)
 
     def __post_init__(self) -> None:
         check(

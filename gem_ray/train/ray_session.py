@@ -47,13 +47,16 @@ AUTOSCALING_ENVIRONMENT = {
 
 
 @contextmanager
-def ray_session(config: GemConfig) -> Iterator[str | None]:
+def ray_session(config: GemConfig, num_cpus: int | None = None) -> Iterator[str | None]:
     """Join the cluster of ``run.address`` or RAY_ADDRESS, else run a local Ray for the length of the body.
 
     A local Ray has token authentication: ``ray.init`` turns it on where RAY_AUTH_MODE is unset (set here it
     would come too late, Ray reads it as it is imported). It gets as many logical CPUs as its parts ask for, so that a
     laptop with two cores runs two workers and a scorer at once. Gives the address of its dashboard, None on a Ray that
     was there before.
+
+    Args:
+        num_cpus: logical CPUs of a local Ray; None takes what one run needs
     """
     address = config.run.address or os.environ.get("RAY_ADDRESS")
     place = CLUSTER_ENVIRONMENT if address else LOCAL_ENVIRONMENT
@@ -69,7 +72,7 @@ def ray_session(config: GemConfig) -> Iterator[str | None]:
         ray.init(address=address, namespace=NAMESPACE)
     else:
         context = start_ray(
-            num_cpus=local_cpus(config),
+            num_cpus=num_cpus or local_cpus(config),
             logging_level=logging.ERROR,
             include_dashboard=True,
             dashboard_host="127.0.0.1",

@@ -1,0 +1,1 @@
+"""Tables of results: many training runs of one budget, evaluated alike, and what they amount to."""

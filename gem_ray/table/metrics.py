@@ -1,0 +1,91 @@
+"""Which numbers of a cell a table shows, what they are called, and how they are had from ``evaluation.json``.
+
+Everything numeric in it goes to ``cells.csv``; ``METRICS`` are those that a person compares methods by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from gem_ray.evaluation.evaluation_facts import EvaluationFacts
+
+UDR = "udr"
+NOT_MEASURED = {"settings", "factors", "seconds", "step", "seed"}
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One column of the Markdown table and one panel of the figures.
+
+    Args:
+        key: dotted path in the cell's numbers
+        label: as short as a column needs
+        higher_is_better: None where neither is: a description, not a score
+        decimals: shown
+    """
+
+    key: str
+    label: str
+    higher_is_better: bool | None
+    decimals: int = 3
+
+    @property
+    def arrow(self) -> str:
+        """Which way is better."""
+        return {True: "↑", False: "↓", None: ""}[self.higher_is_better]
+
+    @property
+    def title(self) -> str:
+        """Label and arrow."""
+        return f"{self.label} {self.arrow}".rstrip()
+
+
+METRICS = (
+    Metric("before.mig", "MIG", True),
+    Metric("before.dci_disentanglement", "DCI-D", True),
+    Metric("before.dci_completeness", "DCI-C", True),
+    Metric("before.dci_informativeness_test", "DCI-I", True),
+    Metric("before.factor_vae", "FactorVAE", True),
+    Metric("before.sap", "SAP", True),
+    Metric("before.tad", "TAD", True),
+    Metric(UDR, "UDR", True),
+    Metric("after.mig", "MIG of z_rel", True),
+    Metric("after.dci_disentanglement", "DCI-D of z_rel", True),
+    Metric("reconstruction.mse", "MSE", False, 4),
+    Metric("reconstruction.psnr_db", "PSNR, dB", True, 2),
+    Metric("reconstruction.ssim", "SSIM", True),
+    Metric("reconstruction.lpips", "LPIPS", False),
+    Metric("reconstruction.perceptual", "perceptual", False),
+    Metric("distances.frechet.samples", "Fréchet, samples", False, 2),
+    Metric("relations.graphs.refined.agreement.mean_absolute_difference", "graph error", False),
+    Metric("health.active_units", "active latents", None, 1),
+)
+
+
+def numbers_of(facts: EvaluationFacts) -> dict[str, float]:
+    """Every number of an evaluation by its dotted path, but for how it was computed."""
+    return flat_numbers({name: value for name, value in asdict(facts).items() if name not in NOT_MEASURED})
+
+
+def flat_numbers(tree: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
+    """Numbers of nested mappings by dotted path; in lists of mappings that have a "name" or "graph", by that.
+
+    Texts, truth values, None and lists of numbers are left out.
+    """
+    found: dict[str, float] = {}
+    for name, value in tree.items():
+        path = f"{prefix}{name}"
+        if isinstance(value, list | tuple):
+            value = {str(one.get("name") or one.get("graph")): one for one in value if isinstance(one, dict)}
+        if isinstance(value, dict):
+            found |= flat_numbers(value, f"{path}.")
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            found[path] = float(value)
+    return found
+
+
+def shown(numbers_of_cells: list[dict[str, float]]) -> tuple[Metric, ...]:
+    """The metrics of ``METRICS`` that at least one cell has."""
+    return tuple(metric for metric in METRICS if any(metric.key in numbers for numbers in numbers_of_cells))

@@ -1,0 +1,78 @@
+"""``python -m jobs.table``: methods x data sets x seeds, trained and evaluated alike, as one table."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from gem_ray.config import GemConfig
+from gem_ray.errors import ConfigError
+from jobs.compose import load_config, run_job
+
+if TYPE_CHECKING:
+    from gem_ray.table.cells import Cell
+    from gem_ray.table.shared_scores import ScoresRun
+
+# For every cell unless the command line says otherwise: many small runs side by side, and scores in a minute each.
+DEFAULTS = (
+    "train.num_workers=1",
+    "evaluate.num_train=3000",
+    "evaluate.num_test=1500",
+    "evaluate.codes=[before,after]",
+    "evaluate.workers=1",
+)
+# What makes one cell differ from another.
+OWN = ("method", "experiment", "train.seed", "run.name", "run.uri")
+PURPOSE = (
+    "Run methods x data sets x seeds and compare them: table.methods=[...] table.experiments=[...] table.seeds=[...].\n"
+    "Every other option is of all cells alike. In place of their defaults below, cells have\n"
+    f"{' '.join(DEFAULTS)}.\n"
+    "Stopped or failed, the same command goes on: finished cells are known by their folders in table.output/runs."
+)
+
+
+def compose_cells(config: GemConfig, overrides: Sequence[str]) -> tuple[list[Cell], list[ScoresRun]]:
+    """All cells of the table, seed by seed, and the runs that hold the scores they share.
+
+    Raises:
+        ConfigError: an unknown method or data set, or an override of what tells cells apart
+    """
+    from gem_ray.table.cells import make_cell, with_absolute_output
+    from gem_ray.table.shared_scores import share_scores
+    from gem_ray.train.trainer import with_absolute_paths
+
+    for override in overrides:
+        if override.partition("=")[0] in OWN:
+            raise ConfigError(
+                f"{override!r} cannot be set for a table, which gives every cell its own: use table.methods, "
+                "table.experiments, table.seeds and table.output"
+            )
+    table = config.table
+    cells: list[Cell] = []
+    scores: dict[str, ScoresRun] = {}
+    for seed, experiment, method in itertools.product(table.seeds, table.experiments, table.methods):
+        chosen = [f"method={method}", f"experiment={experiment}", f"train.seed={seed}"]
+        composed = with_absolute_output(with_absolute_paths(load_config([*chosen, *DEFAULTS, *overrides])))
+        if table.share_scores:
+            composed, run = share_scores(experiment, composed)
+            scores |= {run.config.run.name: run} if run else {}
+        cells.append(make_cell(method, experiment, seed, composed))
+    return cells, list(scores.values())
+
+
+def main(config: GemConfig) -> None:
+    """Compose the cells, run what is missing of them, write the table."""
+    os.environ.setdefault("RAY_LOG_TO_DRIVER", "0")  # a progress bar above, the cells' own lines in Ray's logs
+    from gem_ray.table.cells import with_absolute_output
+    from gem_ray.table.table import make_table
+
+    overrides = [argument for argument in sys.argv[1:] if not argument.startswith("-")]
+    cells, scores = compose_cells(config, overrides)
+    make_table(with_absolute_output(config), cells, scores, overrides)
+
+
+if __name__ == "__main__":
+    run_job("jobs.table", PURPOSE, main)
