@@ -19,7 +19,7 @@ from collections.abc import Callable
 import numpy as np
 
 from gem_ray.evaluation.disentanglement.dci import dci
-from gem_ray.evaluation.disentanglement.scores import METRICS, Split, score_all
+from gem_ray.evaluation.disentanglement.scores import METRICS, Effort, Split, score_all
 
 NUM_TRAIN, NUM_TEST, NUM_CODES = 10_000, 5_000, 10
 SHAPES3D = (10, 10, 10, 8, 4, 15)
@@ -40,9 +40,7 @@ def main() -> None:
     totals = [0.0, 0.0]
     seconds_of = {}
     for name in METRICS:
-        wall, cpu = timed(
-            lambda name=name: score_all(split, seed=arguments.seed, workers=arguments.workers, only=[name])
-        )
+        wall, cpu = timed(lambda name=name: score_all(split, Effort(arguments.seed, arguments.workers), only=[name]))
         seconds_of[name] = cpu
         totals = [totals[0] + wall, totals[1] + cpu]
         report(name, classes, arguments.workers, wall, cpu)

@@ -147,6 +147,8 @@ def true_relations(data: Storage, manifest: Manifest, names: tuple[str, ...]) ->
         drawn = DRAWN[manifest.source]
         return _by_name(drawn.true_strength(), drawn.factors, names)
     known = manifest.attributes or ()
+    if manifest.relations is not None:
+        return _by_name(np.array(manifest.relations), known, names)
     if len(set(names) & set(known)) < 2:
         return None
     records = read_records(data, manifest, 0, min(TRUTH_RECORDS, manifest.count))

@@ -8,7 +8,7 @@ trees of depth 3, learning rate .1).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -46,6 +46,7 @@ def dci(
     *,
     seed: int,
     workers: int = 1,
+    on_fit: Callable[[int], None] = lambda num_sets: None,
 ) -> Dci:
     """DCI of codes [N, L] on factors [N, F]; informativeness also on test points [M, L], [M, F].
 
@@ -55,6 +56,7 @@ def dci(
 
     Args:
         workers: threads; factors are fitted side by side, with the same result for any number
+        on_fit: called with ``tree_sets`` of a factor once it is fitted, from any of the threads
 
     Raises:
         DataError: of ``points``, or only one factor
@@ -65,11 +67,16 @@ def dci(
     check_rows(test_codes, test_classes)
     _check_two_factors(classes.shape[1])
     # The longest fit first, or it is what all threads wait for.
-    order = np.argsort(-classes.max(axis=0), kind="stable")
+    sets = tree_sets(classes)
+    order = np.argsort(-sets, kind="stable")
+
+    def fit(factor: int) -> _Fit:
+        found = _fit(codes, classes[:, factor], test_codes, test_classes[:, factor], seed)
+        on_fit(int(sets[factor]))
+        return found
+
     with ThreadPoolExecutor(workers) as pool:
-        fits: Sequence[_Fit] = list(
-            pool.map(lambda k: _fit(codes, classes[:, k], test_codes, test_classes[:, k], seed), order)
-        )
+        fits: Sequence[_Fit] = list(pool.map(fit, order))
     importance = np.stack([fits[place].importance for place in np.argsort(order)], axis=1)
     return Dci(
         disentanglement=disentanglement(importance),
@@ -78,6 +85,12 @@ def dci(
         informativeness_test=float(np.mean([fit.test_accuracy for fit in fits])),
         importance=importance,
     )
+
+
+def tree_sets(classes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Sets of 100 trees [F] that each factor's fit takes, by class numbers [N, F]: one a class, one for two classes."""
+    num_classes = np.array([len(np.unique(column)) for column in classes.T])
+    return np.where(num_classes > 2, num_classes, 1)
 
 
 def disentanglement(importance: NDArray[np.float64]) -> float:

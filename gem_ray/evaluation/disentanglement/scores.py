@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from importlib.metadata import version
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +23,7 @@ from gem_ray.evaluation.disentanglement.information import NUM_BINS
 from gem_ray.evaluation.disentanglement.irs import QUANTILE, irs
 from gem_ray.evaluation.disentanglement.mig import mig
 from gem_ray.evaluation.disentanglement.modularity import explicitness, modularity
-from gem_ray.evaluation.disentanglement.sap import sap_discrete
+from gem_ray.evaluation.disentanglement.sap import sap_continuous, sap_discrete
 from gem_ray.evaluation.disentanglement.tad import GREATEST_ENTROPY_REDUCTION, LEAST_AUROC, tad
 from gem_ray.evaluation.disentanglement.unsupervised import dependence
 
@@ -36,12 +37,16 @@ class Split:
     Args:
         codes, test_codes: [N, L] and [M, L]; vector nodes reduced beforehand (``nodes``)
         factors, test_factors: [N, F] and [M, F] classes, each with at least two values
+        values: [N + M, F] numbers behind the classes, where their order means something; for SAP by correlation
+        labels: [N + M, A] what TAD is of; None for the factors of two classes
     """
 
     codes: NDArray[np.floating]
     factors: NDArray[np.generic]
     test_codes: NDArray[np.floating]
     test_factors: NDArray[np.generic]
+    values: NDArray[np.floating] | None = None
+    labels: NDArray[np.generic] | None = None
 
     @property
     def arrays(self) -> tuple[NDArray, NDArray, NDArray, NDArray]:
@@ -52,6 +57,19 @@ class Split:
     def everything(self) -> tuple[NDArray, NDArray]:
         """Codes and factors of all points: what the BetaVAE and FactorVAE scores and TAD draw from."""
         return np.concatenate([self.codes, self.test_codes]), np.concatenate([self.factors, self.test_factors])
+
+
+class Effort(NamedTuple):
+    """How metrics are computed; of this only the seed moves a score.
+
+    Args:
+        workers: threads for DCI and SAP, which take nearly all the time
+        on_fit: see ``dci``
+    """
+
+    seed: int
+    workers: int = 1
+    on_fit: Callable[[int], None] = lambda num_sets: None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,75 +87,86 @@ class ScoreTable:
     settings: dict[str, str | int | float]
 
 
-def score_all(split: Split, *, seed: int, workers: int = 1, only: Sequence[str] | None = None) -> ScoreTable:
+def score_all(split: Split, effort: Effort, only: Sequence[str] | None = None) -> ScoreTable:
     """All the scores of a split, or those of the metrics named in ``only`` (keys of ``METRICS``).
-
-    Args:
-        workers: threads for DCI and SAP, which take nearly all the time
 
     Raises:
         ConfigError: an unknown metric
         DataError: codes or factors that a metric cannot score; see ``points``
     """
-    if unknown := set(only or ()) - set(METRICS):
-        raise ConfigError(f"unknown metrics {sorted(unknown)}: choose from {', '.join(METRICS)}")
     scores: Scores = {}
     seconds = {}
-    for name in only or METRICS:
+    for name in checked_metrics(only or ()):
         started = time.perf_counter()
-        scores |= METRICS[name](split, seed, workers)
+        scores |= METRICS[name](split, effort)
         seconds[name] = time.perf_counter() - started
-    return ScoreTable(scores=scores, seconds=seconds, settings=_settings(split, seed))
+    return ScoreTable(scores=scores, seconds=seconds, settings=_settings(split, effort.seed))
 
 
-def _mig(split: Split, seed: int, workers: int) -> Scores:
+def checked_metrics(only: Sequence[str]) -> tuple[str, ...]:
+    """The metrics to compute: those named, or all.
+
+    Raises:
+        ConfigError: an unknown metric
+    """
+    if unknown := set(only) - set(METRICS):
+        raise ConfigError(f"unknown metrics {sorted(unknown)}: choose from {', '.join(METRICS)}")
+    return tuple(only or METRICS)
+
+
+def _mig(split: Split, effort: Effort) -> Scores:
     return {"mig": mig(split.codes, split.factors).score}
 
 
-def _dci(split: Split, seed: int, workers: int) -> Scores:
-    result = dci(*split.arrays, seed=seed, workers=workers)
+def _dci(split: Split, effort: Effort) -> Scores:
+    result = dci(*split.arrays, seed=effort.seed, workers=effort.workers, on_fit=effort.on_fit)
     return {f"dci_{name}": value for name, value in result._asdict().items() if name != "importance"}
 
 
-def _factor_vae(split: Split, seed: int, workers: int) -> Scores:
-    result = factor_vae_score(*split.everything, seed=seed)
+def _factor_vae(split: Split, effort: Effort) -> Scores:
+    result = factor_vae_score(*split.everything, seed=effort.seed)
     return {"factor_vae": result.score, "factor_vae_active": result.num_active}
 
 
-def _beta_vae(split: Split, seed: int, workers: int) -> Scores:
-    return {"beta_vae": beta_vae_score(*split.everything, seed=seed).score}
+def _beta_vae(split: Split, effort: Effort) -> Scores:
+    return {"beta_vae": beta_vae_score(*split.everything, seed=effort.seed).score}
 
 
-def _sap(split: Split, seed: int, workers: int) -> Scores:
-    return {"sap": sap_discrete(*split.arrays, seed=seed, workers=workers).score}
+def _sap(split: Split, effort: Effort) -> Scores:
+    scores = {"sap": sap_discrete(*split.arrays, seed=effort.seed, workers=effort.workers).score}
+    if split.values is not None:
+        scores["sap_continuous"] = sap_continuous(split.codes, split.values[: len(split.codes)]).score
+    return scores
 
 
-def _modularity(split: Split, seed: int, workers: int) -> Scores:
+def _modularity(split: Split, effort: Effort) -> Scores:
     return {"modularity": modularity(split.codes, split.factors).score}
 
 
-def _explicitness(split: Split, seed: int, workers: int) -> Scores:
-    return {"explicitness": explicitness(*split.arrays, seed=seed).score}
+def _explicitness(split: Split, effort: Effort) -> Scores:
+    return {"explicitness": explicitness(*split.arrays, seed=effort.seed).score}
 
 
-def _irs(split: Split, seed: int, workers: int) -> Scores:
+def _irs(split: Split, effort: Effort) -> Scores:
     return {"irs": irs(split.codes, split.factors).score}
 
 
-def _unsupervised(split: Split, seed: int, workers: int) -> Scores:
+def _unsupervised(split: Split, effort: Effort) -> Scores:
     return dict(dependence(split.codes)._asdict())
 
 
-def _tad(split: Split, seed: int, workers: int) -> Scores:
+def _tad(split: Split, effort: Effort) -> Scores:
     codes, factors = split.everything
-    binary = [index for index, column in enumerate(factors.T) if len(np.unique(column)) == 2]
-    if not binary:
+    labels = split.labels
+    if labels is None:
+        labels = factors[:, [index for index, column in enumerate(factors.T) if len(np.unique(column)) == 2]]
+    if labels.shape[1] == 0:
         return {}
-    result = tad(codes, factors[:, binary])
-    return {"tad": result.score, "tad_captured": result.num_captured, "tad_attributes": len(binary)}
+    result = tad(codes, labels)
+    return {"tad": result.score, "tad_captured": result.num_captured, "tad_attributes": labels.shape[1]}
 
 
-METRICS: dict[str, Callable[[Split, int, int], Scores]] = {
+METRICS: dict[str, Callable[[Split, Effort], Scores]] = {
     "mig": _mig,
     "dci": _dci,
     "factor_vae": _factor_vae,

@@ -56,26 +56,6 @@ def tad(codes: NDArray[np.floating], labels: NDArray[np.generic]) -> Tad:
     return Tad(float(gap[captured].sum()), int(captured.sum()), captured, gap, auroc, reduction)
 
 
-def tad_over_folds(
-    codes: NDArray[np.floating], labels: NDArray[np.generic], *, seed: int, folds: int = 5
-) -> tuple[float, float]:
-    """Mean and deviation of TAD over ``folds`` sets that each leave out one part of the points, as in InfoDiffusion.
-
-    The sets share most of their points, so that the deviation is far below that of a new sample, and says nothing of
-    the spread over training seeds.
-
-    Raises:
-        DataError: of ``tad``
-    """
-    order = np.random.default_rng(seed).permutation(len(codes))
-    parts = np.array_split(order, folds)
-    scores = [
-        tad(codes[kept], labels[kept]).score
-        for kept in (np.concatenate(parts[:left_out] + parts[left_out + 1 :]) for left_out in range(folds))
-    ]
-    return float(np.mean(scores)), float(np.std(scores))
-
-
 def _binary(labels: NDArray[np.generic]) -> NDArray[np.int64]:
     if labels.ndim != 2 or labels.shape[1] == 0:
         raise DataError(f"labels of shape {labels.shape}: TAD takes [points, attributes]")
