@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from gem_ray.config.checks import check
 from gem_ray.config.data import DataConfig, PrepareConfig
+from gem_ray.config.evaluate import EvaluateConfig
 from gem_ray.config.gateway import LOOPBACK_HOSTS, GatewayConfig
 from gem_ray.config.mllm_jobs import CheckConfig, NamingConfig, PretrainConfig, ScanConfig
 from gem_ray.config.model import PAPER_ATTRIBUTES, ModelConfig
@@ -26,6 +27,7 @@ __all__ = [
     "RUN_NAME",
     "CheckConfig",
     "DataConfig",
+    "EvaluateConfig",
     "GatewayConfig",
     "GemConfig",
     "GraphConfig",
@@ -61,6 +63,7 @@ class GemConfig:
     scan: ScanConfig = field(default_factory=ScanConfig)
     naming: NamingConfig = field(default_factory=NamingConfig)
     gateway: GatewayConfig = field(default_factory=GatewayConfig)
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     table: TableConfig = field(default_factory=TableConfig)
 
     def __post_init__(self) -> None:

@@ -38,7 +38,7 @@ class Factors:
     labels: NDArray[np.int64]
 
 
-def factors_of(names: Sequence[str], values: NDArray[np.floating], *, most_values: int, bins: int) -> Factors:
+def factors_of(names: Sequence[str], attributes: NDArray[np.floating], *, most_values: int, bins: int) -> Factors:
     """What of the attributes [N, J] can be scored, and as what.
 
     A column of more than ``most_values`` values, or of values most of which occur once, is continuous: it becomes
@@ -48,7 +48,7 @@ def factors_of(names: Sequence[str], values: NDArray[np.floating], *, most_value
     Raises:
         DataError: fewer than two attributes vary, or a value is not known (NaN)
     """
-    values = np.asarray(values, dtype=np.float64)
+    values: NDArray[np.float64] = np.asarray(attributes, dtype=np.float64)
     if not np.isfinite(values).all():
         unknown = [name for name, column in zip(names, values.T) if not np.isfinite(column).all()]
         raise DataError(f"attributes {unknown} hold values that are not finite: prepare the data without such images")

@@ -42,3 +42,7 @@ class WorkMeter:
             share, elapsed = min(1.0, self._done / self._total), now - self._started
             left = elapsed * (1 / share - 1) if share else 0.0
             self._say(f"{self._what}: {share:.0%} after {duration(elapsed)}, about {duration(left)} left")
+
+    def counting(self, amount: float) -> Callable[[int], None]:
+        """What to call with a number of pieces of work, each of that amount."""
+        return lambda number: self.add(number * amount)

@@ -126,8 +126,7 @@ def disentanglement(
     settings: dict[str, str | int | float] = {}
     for name, split in splits.items():
         num_codes = split.codes.shape[1]
-        effort = Effort(wanted.seed, wanted.workers, lambda sets, width=num_codes: meter.add(sets * width))
-        table = score_all(split, effort, metrics)
+        table = score_all(split, Effort(wanted.seed, wanted.workers, meter.counting(num_codes)), metrics)
         scores[name] = {**table.scores}
         settings |= {**table.settings, f"num_codes_{name}": num_codes}
         clock.seconds |= {f"{name}.{metric}": seconds for metric, seconds in table.seconds.items()}

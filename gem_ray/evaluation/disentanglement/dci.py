@@ -87,7 +87,7 @@ def dci(
     )
 
 
-def tree_sets(classes: NDArray[np.int64]) -> NDArray[np.int64]:
+def tree_sets(classes: NDArray[np.generic]) -> NDArray[np.int64]:
     """Sets of 100 trees [F] that each factor's fit takes, by class numbers [N, F]: one a class, one for two classes."""
     num_classes = np.array([len(np.unique(column)) for column in classes.T])
     return np.where(num_classes > 2, num_classes, 1)
