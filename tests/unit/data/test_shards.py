@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 
@@ -195,3 +196,30 @@ def test_records_of_another_size_than_the_manifest_says_are_refused(tmp_path):
     rewrite_manifest(storage, shape=[16, 8, 3])
     with pytest.raises(DataError, match="needs 384 bytes"):
         read_records(storage, read_manifest(storage), 0, 1)
+
+
+def test_splits_and_relations_are_kept_in_their_order(tmp_path):
+    storage, manifest, _, _ = make_data(tmp_path)
+    assert (manifest.splits, manifest.relations) == (None, None)
+    relations = ((0.0, 0.25), (-0.125, 0.0))
+    told = dataclasses.replace(manifest, splits={"train": 12, "test": 3}, relations=relations)
+    write_manifest(storage, told)
+    assert read_manifest(storage) == told
+    assert list(read_manifest(storage).splits) == ["train", "test"]
+    assert [told.num_train(holdout) for holdout in (0, 3, 4, 15, 99)] == [12, 12, 11, 0, 0]
+    assert [manifest.num_train(holdout) for holdout in (0, 4, 99)] == [15, 11, 0]
+
+
+def test_data_from_before_there_were_splits_are_read(tmp_path):
+    storage, manifest, _, _ = make_data(tmp_path)
+    content = json.loads(storage.read_bytes(MANIFEST))
+    del content["splits"], content["relations"]
+    storage.write_bytes(MANIFEST, json.dumps(content).encode())
+    assert read_manifest(storage) == manifest
+
+
+def test_splits_that_do_not_add_up_are_refused(tmp_path):
+    storage, _, _, _ = make_data(tmp_path)
+    rewrite_manifest(storage, splits={"train": 12, "test": 4})
+    with pytest.raises(DataError, match="contradicts itself"):
+        read_manifest(storage)
