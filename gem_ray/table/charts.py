@@ -17,7 +17,7 @@ from gem_ray.table.statistics import Spread, spread
 
 COLUMNS = 4
 PANEL_INCHES, ROW_INCHES, NAME_INCHES = 1.95, 0.235, 0.075
-HEAD_INCHES, FOOT_INCHES = 0.62, 0.42
+HEAD_INCHES, LINE_INCHES, FOOT_INCHES = 0.62, 0.55, 0.3
 SHADE = "#f5f6f7"
 
 
@@ -30,7 +30,7 @@ def methods_chart(contents: Contents, experiment: str) -> bytes:
             _name_rows(axes, contents.methods, contents.reference, first)
         marks = [
             Line2D([], [], color=ACCENT, marker="o", markersize=5.5, label="mean ± standard deviation over seeds"),
-            Line2D([], [], color=SOFT, marker="o", markersize=3, linewidth=0, alpha=0.6, label="one seed"),
+            Line2D([], [], color=SOFT, marker="o", markersize=3, linewidth=0, alpha=0.75, label="one seed"),
             Line2D([], [], color=FAINT, linestyle="--", linewidth=1, label=f"mean of {contents.reference}"),
         ]
         _finish(drawn, f"Methods on {experiment}", marks if contents.reference else marks[:2])
@@ -57,7 +57,13 @@ def differences_chart(contents: Contents, experiment: str) -> bytes:
 
 def _size(num_panels: int, rows: Sequence[str]) -> tuple[float, float]:
     columns = min(COLUMNS, max(1, num_panels))
-    height = math.ceil(num_panels / columns) * (ROW_INCHES * len(rows) + 0.55) + HEAD_INCHES + FOOT_INCHES
+    height = (
+        math.ceil(num_panels / columns) * (ROW_INCHES * len(rows) + LINE_INCHES)
+        + HEAD_INCHES
+        - LINE_INCHES
+        + 0.2
+        + FOOT_INCHES
+    )
     return columns * PANEL_INCHES + _name_inches(rows) + 0.2, height
 
 
@@ -70,7 +76,7 @@ def _panels(drawn: Figure, metrics: Sequence[Metric], rows: Sequence[str]) -> li
     drawn.set_layout_engine("none")
     width, height = drawn.get_size_inches()
     columns = min(COLUMNS, len(metrics))
-    line_inches = ROW_INCHES * len(rows) + 0.55
+    line_inches = ROW_INCHES * len(rows) + LINE_INCHES
     found = []
     for place, metric in enumerate(metrics):
         line, column = divmod(place, columns)
@@ -109,7 +115,7 @@ def _draw_methods(axes: Axes, contents: Contents, experiment: str, metric: Metri
         known = [value for value in values.values() if value is not None]
         found = spread(values)
         colour = ACCENT if name == contents.reference else INK
-        axes.plot(known, [row] * len(known), "o", markersize=2.6, color=SOFT, alpha=0.6, markeredgewidth=0, zorder=3)
+        _draw_seeds(axes, known, row)
         if not found.n:
             axes.annotate("–", (0.02, row), xycoords=("axes fraction", "data"), va="center", color=SOFT)
             continue
@@ -148,10 +154,17 @@ def _draw_differences(axes: Axes, contents: Contents, experiment: str, metric: M
                     axes.plot(end, row, mark, markersize=3.5, color=colour, zorder=3)
             reach += [low, high]
         fill = colour if one.is_clear else "white"
-        axes.plot(one.differences, [row] * one.n, "o", markersize=2.2, color=SOFT, alpha=0.5, markeredgewidth=0)
+        _draw_seeds(axes, one.differences, row)
         axes.plot(one.mean, row, "o", markersize=5, color=colour, markerfacecolor=fill, zorder=5)
         reach += list(one.differences)
     _fit(axes, reach)
+
+
+def _draw_seeds(axes: Axes, values: Sequence[float], row: int) -> None:
+    """Below the mean and its line, which would cover them."""
+    axes.plot(
+        values, [row + 0.3] * len(values), "o", markersize=2.4, color=SOFT, alpha=0.75, markeredgewidth=0, zorder=3
+    )
 
 
 def _fit(axes: Axes, reach: Sequence[float]) -> None:

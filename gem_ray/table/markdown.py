@@ -5,12 +5,13 @@ Everything here turns records into text; nothing is read or written.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gem_ray.evaluation.summary import duration
-from gem_ray.table.metrics import Metric, shown
+from gem_ray.table.metrics import MEANINGS, Metric, shown
 from gem_ray.table.record import Record, values_by_seed
 from gem_ray.table.statistics import Paired, Spread, best_of, paired, spread
 
@@ -51,7 +52,8 @@ def markdown(contents: Contents) -> str:
             parts += ["No cell of this data set has ended."]
             continue
         metrics = shown([record.numbers for record in records])
-        parts += [means_table(contents, experiment, metrics), f"![Methods on {experiment}](figures/{experiment}.png)"]
+        parts += [means_table(contents, experiment, group) for group in by_theme(metrics)]
+        parts += [f"![Methods on {experiment}](figures/{experiment}.png)"]
         if contents.reference:
             parts += _differences(contents, experiment, metrics)
         parts += [_cost(contents, experiment)]
@@ -64,16 +66,27 @@ def markdown(contents: Contents) -> str:
 def _introduction(contents: Contents) -> str:
     seeds = sorted({record.seed for record in contents.records})
     networks = ", ".join(sorted({record.network for record in contents.records if record.network}))
-    network = f" Distances between images are by {networks}." if networks else ""
+    network = f" Perceptual and set distances are by the features of: {networks}." if networks else ""
     return (
-        f"{len(contents.records)} runs: {len(contents.methods)} methods, {len(contents.experiments)} data sets, seeds "
-        f"{', '.join(map(str, seeds)) or 'none'}. Numbers are mean ± standard deviation over seeds. The best mean of a "
-        f"column is **bold**; {WITHIN.strip()} marks means that are no further from it than the larger of the two "
-        f"deviations. ↑ more is better, ↓ less is. Named nodes that scores are aligned with come back in every seed: "
-        f"compare UDR among methods of the same alignment only.{network}\n\n"
+        f"{plural(len(contents.records), 'run')}: {plural(len(contents.methods), 'method')}, "
+        f"{plural(len(contents.experiments), 'data set')}, seeds {', '.join(map(str, seeds)) or 'none'}. Numbers are "
+        "mean ± standard deviation over seeds. The best mean of a column is **bold**; "
+        f"{WITHIN.strip()} marks means that are no further from it than the larger of the two deviations. ↑ more is "
+        "better, ↓ less is.\n\n"
+        f"{MEANINGS}{network}\n\n"
         f"```\n{contents.command}\n```\n\nEvery number of every run is in [cells.csv](cells.csv), every paired "
         "difference in [differences.csv](differences.csv)."
     )
+
+
+def plural(count: int, noun: str) -> str:
+    """``1 run``, ``2 runs``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def by_theme(metrics: Sequence[Metric]) -> list[list[Metric]]:
+    """Metrics in groups that fit a page, in their order."""
+    return [list(group) for _, group in itertools.groupby(metrics, key=lambda metric: metric.theme)]
 
 
 def means_table(contents: Contents, experiment: str, metrics: Sequence[Metric]) -> str:
@@ -114,7 +127,7 @@ def _differences(contents: Contents, experiment: str, metrics: Sequence[Metric])
     if not others:
         return []
     picture = f"![Differences from {contents.reference} on {experiment}](figures/{experiment}_differences.png)"
-    return [text, differences_table(contents, experiment, scored), picture]
+    return [text, *(differences_table(contents, experiment, group) for group in by_theme(scored)), picture]
 
 
 def differences_table(contents: Contents, experiment: str, metrics: Sequence[Metric]) -> str:

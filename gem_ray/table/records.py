@@ -39,7 +39,7 @@ def read_record(cell: Cell) -> Record:
         hardware=json.loads(run.read_bytes(CELL))["hardware"],
         options=cell.group,
         run=cell.config.run.name,
-        network=facts.distances.names[0] if facts.distances else facts.reconstruction.perceptual_network or "",
+        network=(facts.distances.network if facts.distances else facts.reconstruction.perceptual_network) or "",
     )
 
 

@@ -39,7 +39,7 @@ class Paired(NamedTuple):
         n: seeds that both have a value of
         mean: of the differences; NaN for n = 0
         low, high: 95 % interval of the mean by Student's t; NaN for n < 2
-        p: two-sided, of no difference (scipy's ``ttest_rel``); NaN for n < 2
+        p: two-sided, of no difference, by the paired t-test; NaN for n < 2
         same_sign: differences with the sign of the mean
         differences: by seed, ascending
     """
@@ -85,8 +85,9 @@ def paired(method: Mapping[int, float | None], reference: Mapping[int, float | N
         return Paired(1, mean, math.nan, math.nan, math.nan, same_sign, tuple(differences.tolist()))
     deviation = float(differences.std(ddof=1))
     low, high = _t_interval(mean, deviation, len(seeds))
-    # Without a spread ttest_rel would divide by 0.
-    p = float(stats.ttest_rel(ours, theirs).pvalue) if deviation else float(mean == 0)
+    # As scipy's ttest_rel, which warns about differences that are nearly equal.
+    error = deviation / math.sqrt(len(seeds))
+    p = float(2 * stats.t.sf(abs(mean) / error, len(seeds) - 1)) if error else float(mean == 0)
     return Paired(len(seeds), mean, low, high, p, same_sign, tuple(differences.tolist()))
 
 

@@ -43,6 +43,7 @@ def test_p_and_interval_agree_with_the_formula_and_with_each_other():
     t = differences.mean() / (differences.std(ddof=1) / 2)
     found = paired(method, reference)
     assert found.p == pytest.approx(2 * stats.t.sf(abs(t), 3))
+    assert found.p == pytest.approx(stats.ttest_rel(list(method.values()), list(reference.values())).pvalue)
     assert found.same_sign == 3
     assert found.is_clear == (found.p < 0.05)
     half = stats.t.ppf(0.975, 3) * differences.std(ddof=1) / 2
