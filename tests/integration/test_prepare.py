@@ -6,6 +6,7 @@ import io
 import json
 import os
 import zipfile
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,13 @@ import pytest
 from PIL import Image
 
 from gem_ray.config import DataConfig, GemConfig, PrepareConfig, StorageConfig
+from gem_ray.data import rounds
 from gem_ray.data.faces import ATTRIBUTES, face
+from gem_ray.data.loader import build_datasets, holdout_records
 from gem_ray.data.prepare import PrepareReport, prepare
-from gem_ray.data.shards import read_manifest, read_records
+from gem_ray.data.shards import MANIFEST, read_manifest, read_records
 from gem_ray.errors import DataError, StorageError
+from gem_ray.graph.relations import relations_from_values
 from gem_ray.storage import Storage
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_4_cpus")]
@@ -242,6 +246,94 @@ def test_storage_that_fails_is_never_a_bad_image(tmp_path):
     with pytest.raises(StorageError, match="is a file, not a folder"):
         prepare(make_config(tmp_path / "data", source="faces", num_images=20))
     assert not (tmp_path / "data" / "skipped.json").exists()
+
+
+SIZES = (3, 5, 8, 8)
+NAMES = ("shape", "scale", "x", "y")
+
+
+def with_holdout(config: GemConfig, holdout: int) -> GemConfig:
+    config.data.holdout = holdout
+    return config
+
+
+def write_grid(path: Path) -> np.ndarray:
+    """A dSprites-like grid whose images carry their number in four grey squares; the factors."""
+    classes = np.array(list(product(*map(range, SIZES))))
+    images = np.kron(classes.reshape(-1, 2, 2) * 25 + 40, np.ones((8, 8))).astype(np.uint8)
+    np.savez_compressed(path, imgs=images)
+    return classes / (np.array(SIZES) - 1)
+
+
+def factors_in_pixels(images: np.ndarray) -> np.ndarray:
+    """What ``write_grid`` has drawn."""
+    grey = images[:, [4, 4, 12, 12], [4, 12, 4, 12], 0].astype(float)
+    return np.rint((grey - 40) / 25) / (np.array(SIZES) - 1)
+
+
+def test_a_correlated_grid_keeps_factors_relations_and_a_hold_out_of_its_own(tmp_path, monkeypatch):
+    grid = str(tmp_path / "grid.npz")
+    write_grid(tmp_path / "grid.npz")
+    monkeypatch.setattr(rounds, "LOADED_BYTES", 1100 * 256)  # two rounds of reading
+    options = dict(factor_names=list(NAMES), factor_sizes=list(SIZES), correlate=["scale", "x"], num_images=2000)
+    config = with_holdout(make_config(tmp_path / "data", source=grid, **options), 100)
+    report = prepare(config)
+    storage, manifest = Storage(str(tmp_path / "data"), StorageConfig()), report.manifest
+    assert read_manifest(storage) == manifest
+    assert manifest.attributes == NAMES
+    assert manifest.splits == {"train": 1900, "test": 100}
+    assert "(1,900 train, 100 test)" in str(report)
+    records = read_records(storage, manifest, 0, manifest.count)
+    assert np.allclose(records.attributes, factors_in_pixels(records.images))
+    assert np.abs(relations_from_values(records.attributes).strength - np.array(manifest.relations)).max() < 0.08
+    assert manifest.relations[1][2] > 0.6
+    held_out = holdout_records(storage, manifest, config.data)
+    trained = {row.tobytes() for row in records.attributes[:1900]}
+    assert len(held_out.images) == 100
+    assert not {row.tobytes() for row in held_out.attributes} & trained
+
+    changed = make_config(tmp_path / "data", source=grid, **(options | {"correlation_width": 0.3}))
+    with pytest.raises(DataError, match=r"correlation_width=None then, 0\.3 now"):
+        prepare(changed)
+
+
+def write_celeba(folder: Path, parts: list[int]) -> Path:
+    (folder / "img_align_celeba").mkdir(parents=True)
+    lines, partition = [str(len(parts)), "Male No_Beard"], []
+    for number, part in enumerate(parts):
+        buffer = io.BytesIO()
+        Image.new("RGB", (178, 218), (3 * number, 50, 200)).save(buffer, "PNG")
+        name = f"{number + 1:06d}.jpg"
+        (folder / "img_align_celeba" / name).write_bytes(buffer.getvalue())
+        lines.append(f"{name} {1 if number % 2 else -1} {-1 if number % 3 else 1}")
+        partition.append(f"{name} {part}")
+    (folder / "list_attr_celeba.txt").write_text("\n".join(lines))
+    (folder / "list_eval_partition.txt").write_text("\n".join(partition))
+    return folder
+
+
+def test_splits_of_celeba_stay_apart_and_labels_stay_with_their_images(tmp_path):
+    parts = [(2, 0, 0, 1, 0, 0)[number % 6] for number in range(72)]
+    source = write_celeba(tmp_path / "celeba", parts)
+    # An image that cannot be used is missing from its own split.
+    (source / "img_align_celeba" / "000001.jpg").write_bytes(b"")
+    config = with_holdout(make_config(tmp_path / "data", source=str(source), crop=148, max_bad_share=0.1), 10)
+    manifest = prepare(config).manifest
+    assert manifest.splits == {"train": 48, "valid": 12, "test": 11}
+    assert manifest.attributes == ("male", "beard")
+    storage = Storage(str(tmp_path / "data"), StorageConfig())
+    records = read_records(storage, manifest, 0, manifest.count)
+    number = np.rint(records.images[:, 8, 8, 0] / 3).astype(int)
+    assert [parts[i] for i in number] == [0] * 48 + [1] * 12 + [2] * 11
+    assert np.array_equal(records.attributes, np.stack([number % 2, number % 3 > 0], axis=1))
+    assert manifest.num_train(10) == 48
+    config.data.batch_size = 49
+    with pytest.raises(DataError, match="is more than the 48 records"):
+        build_datasets(storage, manifest, config)
+
+    alone = prepare(make_config(tmp_path / "test", source=str(source), crop=148, max_bad_share=0.1, split="test"))
+    assert alone.manifest.splits == {"test": 11}
+    assert json.loads((tmp_path / "test" / MANIFEST).read_text())["settings"]["split"] == "test"
 
 
 def shared_data() -> Path:
