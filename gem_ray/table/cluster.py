@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 
 import ray
+from ray.exceptions import RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from gem_ray.config import GemConfig
@@ -47,6 +48,8 @@ class CellTasks:
         self._under_way[name] = self._task.options(name=name, scheduling_strategy=placement).remote(cell.config)
         try:
             ray.get(self._under_way[name])
+        except RayTaskError as error:  # its own text is a traceback of another process
+            raise error.cause from None
         finally:
             del self._under_way[name]
 
