@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,12 +50,13 @@ def with_named_factors(listing: Listing, names: Sequence[str], sizes: Sequence[i
                 f"prepare.factor_names={list(names)} names {len(names)} factors and the source has labels of {found} "
                 "that vary; name those, or give the sizes of its grid in prepare.factor_sizes"
             )
-        return KnownListing(listing.images, tuple(names), listing.values, listing.splits)
+        return replace(listing, names=tuple(names))
     if int(np.prod(sizes, dtype=object)) != len(listing):
         raise ConfigError(
             f"prepare.factor_sizes={list(sizes)} is a grid of {int(np.prod(sizes, dtype=object)):,} images, the source "
             f"has {len(listing):,}; the sizes must multiply to that"
         )
-    images = listing.images if isinstance(listing, KnownListing) else listing
     classes = np.stack(np.unravel_index(np.arange(len(listing)), tuple(sizes)), axis=1)
-    return with_labels(images, classes, names)
+    if isinstance(listing, KnownListing):
+        return replace(with_labels(listing.images, classes, names), splits=listing.splits)
+    return with_labels(listing, classes, names)
