@@ -5,16 +5,28 @@ Shape suffixes: B codes, L latents, K nodes, T positions, H height, W width.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from gem_ray.evaluation.reconstruction import decode_all
 from gem_ray.models.gem import Gem
-from gem_ray.models.traversal import traverse
 
 POSITIONS = 9
 TAIL = 0.01
+
+
+class Moved(NamedTuple):
+    """Codes z_rel [B, T, L] with one node at each of some values.
+
+    The node is the same in both: through the graph the others follow it, alone they stay where they were. What differs
+    between the two is therefore propagation and nothing else.
+    """
+
+    through: Tensor
+    alone: Tensor
 
 
 class Traversals(NamedTuple):
@@ -41,34 +53,53 @@ def span(codes_BL: Tensor) -> tuple[Tensor, Tensor]:
     return torch.minimum(quantiles[0], quantiles[1] - 1), torch.maximum(quantiles[2], quantiles[1] + 1)
 
 
-def traverse_nodes(model: Gem, strength_KK: Tensor, start_BL: Tensor, mu_BL: Tensor, z_rel_BL: Tensor) -> Traversals:
+@torch.no_grad()
+def move_node(model: Gem, strength_KK: Tensor, start_BL: Tensor, node: int, values_T: Tensor) -> Moved:
+    """Set the first dimension of a node of each code to each value, with and without propagation.
+
+    Args:
+        start_BL: codes before message passing
+        values_T: in units of the prior's standard deviation
+    """
+    block = slice(node * model.config.node_dim, (node + 1) * model.config.node_dim)
+    num_codes, num_values = len(start_BL), len(values_T)
+    moved = start_BL.repeat_interleave(num_values, dim=0)
+    moved[:, block.start] = values_T.repeat(num_codes)
+    through = model.relate(moved, strength_KK)
+    alone = model.relate(start_BL, strength_KK).repeat_interleave(num_values, dim=0)
+    alone[:, block] = through[:, block]
+    return Moved(through.unflatten(0, (num_codes, num_values)), alone.unflatten(0, (num_codes, num_values)))
+
+
+def traverse_nodes(model: Gem, strength_KK: Tensor, start_BL: Tensor, mu_BL: Tensor) -> Traversals:
     """Every node of some start codes over ``POSITIONS`` steps of its own span.
 
     Args:
         start_BL: codes to start from, before message passing
-        mu_BL, z_rel_BL: codes of many images, before and after message passing, that say how far to go
+        mu_BL: codes of many images before message passing, that say how far to go
     """
-    through = _all_nodes(model, strength_KK, start_BL, mu_BL, POSITIONS, True)
-    alone = _all_nodes(model, strength_KK, start_BL, z_rel_BL, POSITIONS, False)
+    steps = torch.linspace(0, 1, POSITIONS)
+    return traverse_some(model, strength_KK, start_BL, mu_BL, range(model.config.num_nodes), steps)
+
+
+def traverse_some(
+    model: Gem, strength_KK: Tensor, start_BL: Tensor, mu_BL: Tensor, nodes: Iterable[int], steps_T: Tensor
+) -> Traversals:
+    """Some nodes, at positions given as shares of their spans: 0 is low, 1 is high."""
+    low, high = span(mu_BL)
+    steps = steps_T.to(start_BL.device)
+    panels: list[list[Tensor]] = [[], []]
+    for node in nodes:
+        at = node * model.config.node_dim
+        moved = move_node(model, strength_KK, start_BL, node, low[at] + (high[at] - low[at]) * steps)
+        for images, codes in zip(panels, moved):
+            images.append(decode_all(model, codes.flatten(0, 1)).unflatten(0, codes.shape[:2]))
+    through, alone = (torch.stack(images, dim=1) for images in panels)
     return Traversals(through, alone)
 
 
-def node_changes(model: Gem, strength_KK: Tensor, mu_BL: Tensor, z_rel_BL: Tensor, num_codes: int = 64) -> Changes:
+def node_changes(model: Gem, strength_KK: Tensor, mu_BL: Tensor, num_codes: int = 64) -> Changes:
     """Where pictures change with each node, on average over some of the codes."""
-    maps = []
-    for codes, through in ((mu_BL, True), (z_rel_BL, False)):
-        ends = _all_nodes(model, strength_KK, mu_BL[:num_codes], codes, 2, through)
-        maps.append((ends[:, :, 1] - ends[:, :, 0]).abs().mean(dim=(0, 2)))
-    return Changes(*maps)
-
-
-def _all_nodes(
-    model: Gem, strength_KK: Tensor, start_BL: Tensor, codes_BL: Tensor, positions: int, through_graph: bool
-) -> Tensor:
-    low, high = span(codes_BL)
-    images = []
-    for node in range(model.config.num_nodes):
-        at = node * model.config.node_dim
-        values = torch.linspace(float(low[at]), float(high[at]), positions, device=start_BL.device)
-        images.append(traverse(model, strength_KK, start_BL, node, values, through_graph))
-    return torch.stack(images, dim=1)
+    ends = torch.tensor([0.0, 1.0])
+    found = traverse_some(model, strength_KK, mu_BL[:num_codes], mu_BL, range(model.config.num_nodes), ends)
+    return Changes(*((images[:, :, 1] - images[:, :, 0]).abs().mean(dim=(0, 2)) for images in found))

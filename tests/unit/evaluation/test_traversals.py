@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from gem_ray.config import ModelConfig
-from gem_ray.evaluation.traversals import POSITIONS, node_changes, span, traverse_nodes
+from gem_ray.evaluation.traversals import POSITIONS, move_node, node_changes, span, traverse_nodes
 from gem_ray.models.gem import Gem
 from gem_ray.models.traversal import traverse
 
@@ -36,16 +37,26 @@ def test_a_skewed_node_is_moved_to_where_its_images_are():
 
 def test_every_node_of_every_start_is_drawn_at_every_position():
     gem, strength, mu = make_gem(), torch.rand(3, 3), torch.randn(20, 5)
-    with torch.no_grad():
-        z_rel = gem.relate(mu, strength)
-    found = traverse_nodes(gem, strength, mu[:2], mu, z_rel)
+    found = traverse_nodes(gem, strength, mu[:2], mu)
     assert found.through.shape == found.alone.shape == (2, 3, POSITIONS, 3, 32, 32)
     low, high = span(mu)
     expected = traverse(gem, strength, mu[:2], 1, torch.linspace(float(low[1]), float(high[1]), POSITIONS))
     torch.testing.assert_close(found.through[:, 1], expected)
-    low, high = span(z_rel)
-    values = torch.linspace(float(low[1]), float(high[1]), POSITIONS)
-    torch.testing.assert_close(found.alone[:, 1], traverse(gem, strength, mu[:2], 1, values, through_graph=False))
+
+
+@pytest.mark.parametrize("node_dim", [1, 2])
+def test_a_node_moved_alone_is_as_through_the_graph_and_all_others_stay(node_dim):
+    torch.manual_seed(0)
+    gem = Gem(ModelConfig(attributes=["a", "b", "c"], node_dim=node_dim, residual_dim=2), 32)
+    strength, mu = torch.rand(3, 3), torch.randn(4, gem.latent_dim)
+    moved = move_node(gem, strength, mu, 1, torch.tensor([-1.0, 0.5, 2.0]))
+    block = slice(node_dim, 2 * node_dim)
+    others = [at for at in range(gem.latent_dim) if not block.start <= at < block.stop]
+    with torch.no_grad():
+        start = gem.relate(mu, strength)
+    torch.testing.assert_close(moved.alone[..., block], moved.through[..., block])
+    torch.testing.assert_close(moved.alone[..., others], start[:, None, others].expand(-1, 3, -1))
+    assert not torch.allclose(moved.through[..., :node_dim], moved.alone[..., :node_dim])
 
 
 def test_a_node_that_the_decoder_ignores_changes_nothing_alone_but_acts_through_the_graph():
@@ -55,8 +66,7 @@ def test_a_node_that_the_decoder_ignores_changes_nothing_alone_but_acts_through_
     strength = torch.zeros(3, 3)
     strength[0, 1] = 0.9
     mu = torch.randn(20, 5)
-    with torch.no_grad():
-        changes = node_changes(gem, strength, mu, gem.relate(mu, strength), num_codes=8)
+    changes = node_changes(gem, strength, mu, num_codes=8)
     assert changes.alone.shape == (3, 32, 32)
     assert changes.alone[0].max() == 0
     assert changes.through[0].max() > 0
@@ -64,6 +74,5 @@ def test_a_node_that_the_decoder_ignores_changes_nothing_alone_but_acts_through_
 
 def test_without_relations_moving_through_the_graph_is_moving_alone():
     gem, mu = make_gem(), torch.randn(20, 5)
-    with torch.no_grad():
-        changes = node_changes(gem, torch.zeros(3, 3), mu, gem.relate(mu, torch.zeros(3, 3)))
+    changes = node_changes(gem, torch.zeros(3, 3), mu)
     torch.testing.assert_close(changes.through, changes.alone)
