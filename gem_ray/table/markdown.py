@@ -53,6 +53,10 @@ def markdown(contents: Contents) -> str:
             continue
         metrics = shown([record.numbers for record in records])
         parts += [means_table(contents, experiment, group) for group in by_theme(metrics)]
+        parts += [
+            f"{' and '.join(names)} have the same options in this table, so their runs are the same."
+            for names in twins(records)
+        ]
         parts += [f"![Methods on {experiment}](figures/{experiment}.png)"]
         if contents.reference:
             parts += _differences(contents, experiment, metrics)
@@ -82,6 +86,14 @@ def _introduction(contents: Contents) -> str:
 def plural(count: int, noun: str) -> str:
     """``1 run``, ``2 runs``."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def twins(records: Sequence[Record]) -> list[tuple[str, ...]]:
+    """Methods that do not differ in any option here: an ablation of what a table with shared scores leaves out."""
+    names: dict[str, dict[str, None]] = {}
+    for record in records:
+        names.setdefault(record.options, {})[record.method] = None
+    return [tuple(methods) for methods in names.values() if len(methods) > 1]
 
 
 def by_theme(metrics: Sequence[Metric]) -> list[list[Metric]]:

@@ -9,12 +9,23 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, replace
 
-from gem_ray.config import GemConfig
+from gem_ray.config import GemConfig, ScoringConfig
 from gem_ray.config_json import config_to_json
 from gem_ray.storage import Storage
 from gem_ray.table.cells import HASH_CHARS, RUNS
 
 ASKS = "vllm"
+# Options of what an MLLM is asked after its first scan, which shared scores leave out.
+LATER = (
+    "judgements",
+    "policy",
+    "questions_per_minute",
+    "round_images",
+    "traversal_images",
+    "sample_images",
+    "traversal_steps",
+    "round_every_s",
+)
 
 
 @dataclass(frozen=True)
@@ -37,13 +48,14 @@ def share_scores(experiment: str, config: GemConfig) -> tuple[GemConfig, ScoresR
     """
     if config.scoring.scorer != ASKS:
         return config, None
-    scoring = asdict(config.scoring)
-    said = [asdict(config.prepare), config.data.uri, config.data.holdout, config.model.attributes, scoring]
+    defaults = ScoringConfig()
+    scoring = replace(config.scoring, **{name: getattr(defaults, name) for name in LATER})
+    config = replace(config, scoring=scoring)
+    said = [asdict(config.prepare), config.data.uri, config.data.holdout, config.model.attributes, asdict(scoring)]
     key = hashlib.sha256(json.dumps(said).encode()).hexdigest()[:HASH_CHARS]
     uri = f"{config.table.output}/{RUNS}"
     run = ScoresRun(experiment, replace(config, run=replace(config.run, name=f"{experiment}-scores-{key}", uri=uri)))
-    stored = replace(config.scoring, scorer="stored", scores_from=run.storage.uri)
-    return replace(config, scoring=stored), run
+    return replace(config, scoring=replace(scoring, scorer="stored", scores_from=run.storage.uri)), run
 
 
 def make_scores(scores: ScoresRun) -> None:

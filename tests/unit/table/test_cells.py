@@ -87,6 +87,10 @@ def test_methods_that_would_ask_the_mllm_share_one_run_of_scores_per_data_and_at
     same = share_scores("faces", GemConfig(objective=ObjectiveConfig(beta=4.0), train=TrainConfig(seed=3)))[1]
     assert same is not None
     assert same.storage == run.storage
+    frozen, still = share_scores("faces", GemConfig(scoring=ScoringConfig(round_images=0, sample_images=0)))
+    assert still is not None
+    assert still.storage == run.storage, "what is asked later has no part in it"
+    assert frozen == asking
     other = share_scores("faces", GemConfig(model=ModelConfig(attributes=["bald", "beard"])))[1]
     assert other is not None
     assert other.storage != run.storage

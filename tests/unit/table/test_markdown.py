@@ -62,6 +62,12 @@ def test_without_a_reference_or_without_records_there_is_nothing_to_compare(cont
     assert "0 runs" in empty
 
 
+def test_methods_of_the_same_options_are_said_to_be_the_same(contents: Contents):
+    assert "same options" in markdown(contents), "all made-up records have one hash"
+    apart = tuple(replace(one, options=one.method) for one in contents.records)
+    assert "same options" not in markdown(replace(contents, records=apart))
+
+
 def test_one_seed_is_shown_without_a_spread(contents: Contents):
     single = replace(contents, records=tuple(one for one in contents.records if one.seed == 0))
     rows = rows_of(means_table(single, "faces", shown([one.numbers for one in single.records])))
