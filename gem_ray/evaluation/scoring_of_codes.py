@@ -15,7 +15,7 @@ from gem_ray.config import EvaluateConfig, GemConfig
 from gem_ray.data.loader import holdout_records
 from gem_ray.data.shards import Manifest, read_manifest
 from gem_ray.errors import DataError
-from gem_ray.evaluation.disentanglement.dci import tree_sets
+from gem_ray.evaluation.disentanglement.dci import num_trees
 from gem_ray.evaluation.disentanglement.scores import Effort, Split, checked_metrics, score_all
 from gem_ray.evaluation.disentanglement.udr import Udr, udr
 from gem_ray.evaluation.evaluate import to_tensor, true_relations
@@ -141,8 +141,8 @@ def _all_named(points: ScoredPoints) -> bool:
 
 
 def _trees(split: Split) -> float:
-    """What DCI costs, which is nearly all: sets of trees, each the dearer the more codes there are."""
-    return float(tree_sets(split.factors).sum()) * split.codes.shape[1]
+    """What DCI costs, which is nearly all: trees, each the dearer the more codes there are."""
+    return float(num_trees(split.factors).sum()) * split.codes.shape[1]
 
 
 def loaded(run: Storage, data: Storage) -> tuple[NewestModel, Manifest]:

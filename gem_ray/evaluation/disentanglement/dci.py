@@ -19,6 +19,7 @@ from scipy.stats import entropy
 from gem_ray.errors import DataError
 from gem_ray.evaluation.disentanglement.points import check_rows, checked_codes, factor_classes
 
+ROUNDS = 100  # scikit-learn's default
 _SMALLEST_IMPORTANCE = 1e-11  # as in disentanglement_lib: a code of no importance counts as uniform, at weight 0
 
 
@@ -46,7 +47,7 @@ def dci(
     *,
     seed: int,
     workers: int = 1,
-    on_fit: Callable[[int], None] = lambda num_sets: None,
+    on_trees: Callable[[int], None] = lambda number: None,
 ) -> Dci:
     """DCI of codes [N, L] on factors [N, F]; informativeness also on test points [M, L], [M, F].
 
@@ -56,7 +57,7 @@ def dci(
 
     Args:
         workers: threads; factors are fitted side by side, with the same result for any number
-        on_fit: called with ``tree_sets`` of a factor once it is fitted, from any of the threads
+        on_trees: called with the number of trees that a round has grown, from any of the threads
 
     Raises:
         DataError: of ``points``, or only one factor
@@ -67,16 +68,11 @@ def dci(
     check_rows(test_codes, test_classes)
     _check_two_factors(classes.shape[1])
     # The longest fit first, or it is what all threads wait for.
-    sets = tree_sets(classes)
-    order = np.argsort(-sets, kind="stable")
-
-    def fit(factor: int) -> _Fit:
-        found = _fit(codes, classes[:, factor], test_codes, test_classes[:, factor], seed)
-        on_fit(int(sets[factor]))
-        return found
-
+    order = np.argsort(-num_trees(classes), kind="stable")
     with ThreadPoolExecutor(workers) as pool:
-        fits: Sequence[_Fit] = list(pool.map(fit, order))
+        fits: Sequence[_Fit] = list(
+            pool.map(lambda k: _fit(codes, classes[:, k], test_codes, test_classes[:, k], seed, on_trees), order)
+        )
     importance = np.stack([fits[place].importance for place in np.argsort(order)], axis=1)
     return Dci(
         disentanglement=disentanglement(importance),
@@ -87,10 +83,10 @@ def dci(
     )
 
 
-def tree_sets(classes: NDArray[np.generic]) -> NDArray[np.int64]:
-    """Sets of 100 trees [F] that each factor's fit takes, by class numbers [N, F]: one a class, one for two classes."""
+def num_trees(classes: NDArray[np.generic]) -> NDArray[np.int64]:
+    """Trees [F] that each factor's fit grows, by class numbers [N, F]: in a round one a class, one for two classes."""
     num_classes = np.array([len(np.unique(column)) for column in classes.T])
-    return np.where(num_classes > 2, num_classes, 1)
+    return ROUNDS * np.where(num_classes > 2, num_classes, 1)
 
 
 def disentanglement(importance: NDArray[np.float64]) -> float:
@@ -122,10 +118,17 @@ def _fit(
     test_codes: NDArray[np.float64],
     test_classes: NDArray[np.int64],
     seed: int,
+    on_trees: Callable[[int], None],
 ) -> _Fit:
     from sklearn.ensemble import GradientBoostingClassifier  # a second to import, hence not at the top
 
-    model = GradientBoostingClassifier(random_state=seed).fit(codes, classes)
+    per_round = int(num_trees(classes[:, None])[0]) // ROUNDS
+
+    def monitor(*_: object) -> bool:
+        on_trees(per_round)
+        return False  # go on
+
+    model = GradientBoostingClassifier(random_state=seed, n_estimators=ROUNDS).fit(codes, classes, monitor=monitor)
     return _Fit(model.feature_importances_, model.score(codes, classes), model.score(test_codes, test_classes))
 
 

@@ -64,12 +64,12 @@ class Effort(NamedTuple):
 
     Args:
         workers: threads for DCI and SAP, which take nearly all the time
-        on_fit: see ``dci``
+        on_trees: see ``dci``
     """
 
     seed: int
     workers: int = 1
-    on_fit: Callable[[int], None] = lambda num_sets: None
+    on_trees: Callable[[int], None] = lambda number: None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +119,7 @@ def _mig(split: Split, effort: Effort) -> Scores:
 
 
 def _dci(split: Split, effort: Effort) -> Scores:
-    result = dci(*split.arrays, seed=effort.seed, workers=effort.workers, on_fit=effort.on_fit)
+    result = dci(*split.arrays, seed=effort.seed, workers=effort.workers, on_trees=effort.on_trees)
     return {f"dci_{name}": value for name, value in result._asdict().items() if name != "importance"}
 
 
