@@ -6,6 +6,7 @@ import itertools
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gem_ray.config import GemConfig
@@ -51,15 +52,20 @@ def compose_cells(config: GemConfig, overrides: Sequence[str]) -> tuple[list[Cel
                 "table.experiments, table.seeds and table.output"
             )
     table = config.table
-    cells: list[Cell] = []
+    composed: dict[tuple[str, str], GemConfig] = {}
     scores: dict[str, ScoresRun] = {}
-    for seed, experiment, method in itertools.product(table.seeds, table.experiments, table.methods):
-        chosen = [f"method={method}", f"experiment={experiment}", f"train.seed={seed}"]
-        composed = with_absolute_output(with_absolute_paths(load_config([*chosen, *DEFAULTS, *overrides])))
+    for method, experiment in itertools.product(table.methods, table.experiments):
+        chosen = [f"method={method}", f"experiment={experiment}"]
+        complete = with_absolute_output(with_absolute_paths(load_config([*chosen, *DEFAULTS, *overrides])))
         if table.share_scores:
-            composed, run = share_scores(experiment, composed)
+            complete, run = share_scores(experiment, complete)
             scores |= {run.config.run.name: run} if run else {}
-        cells.append(make_cell(method, experiment, seed, composed))
+        composed[method, experiment] = complete
+    cells = []
+    # Seed by seed, so that a table that is looked at early has whole pairs.
+    for seed, experiment, method in itertools.product(table.seeds, table.experiments, table.methods):
+        config = composed[method, experiment]
+        cells.append(make_cell(method, experiment, seed, replace(config, train=replace(config.train, seed=seed))))
     return cells, list(scores.values())
 
 
