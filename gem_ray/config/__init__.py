@@ -13,6 +13,14 @@ from gem_ray.config.checks import check
 from gem_ray.config.data import DataConfig, PrepareConfig
 from gem_ray.config.evaluate import EvaluateConfig
 from gem_ray.config.gateway import LOOPBACK_HOSTS, GatewayConfig
+from gem_ray.config.inference import (
+    EditConfig,
+    EncodeConfig,
+    ExportConfig,
+    ReconstructConfig,
+    SampleConfig,
+    TraverseConfig,
+)
 from gem_ray.config.mllm_jobs import CheckConfig, NamingConfig, PretrainConfig, ScanConfig
 from gem_ray.config.model import PAPER_ATTRIBUTES, ModelConfig
 from gem_ray.config.objective import ObjectiveConfig
@@ -27,7 +35,10 @@ __all__ = [
     "RUN_NAME",
     "CheckConfig",
     "DataConfig",
+    "EditConfig",
+    "EncodeConfig",
     "EvaluateConfig",
+    "ExportConfig",
     "GatewayConfig",
     "GemConfig",
     "GraphConfig",
@@ -36,12 +47,15 @@ __all__ = [
     "ObjectiveConfig",
     "PrepareConfig",
     "PretrainConfig",
+    "ReconstructConfig",
     "RunConfig",
+    "SampleConfig",
     "ScanConfig",
     "ScoringConfig",
     "StorageConfig",
     "TableConfig",
     "TrainConfig",
+    "TraverseConfig",
 ]
 
 
@@ -65,6 +79,12 @@ class GemConfig:
     gateway: GatewayConfig = field(default_factory=GatewayConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     table: TableConfig = field(default_factory=TableConfig)
+    edit: EditConfig = field(default_factory=EditConfig)
+    reconstruct: ReconstructConfig = field(default_factory=ReconstructConfig)
+    traverse: TraverseConfig = field(default_factory=TraverseConfig)
+    sample: SampleConfig = field(default_factory=SampleConfig)
+    encode: EncodeConfig = field(default_factory=EncodeConfig)
+    export: ExportConfig = field(default_factory=ExportConfig)
 
     def __post_init__(self) -> None:
         check(

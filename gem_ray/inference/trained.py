@@ -97,7 +97,10 @@ class TrainedModel:
     @property
     def graph(self) -> RelationGraph:
         """The relations, readable: ``print(model.graph)``, ``model.graph["male", "beard"].strength``."""
-        return RelationGraph(self.disgraph, self.gem.refined_adjacency(self.strength).double().cpu().numpy())
+        adjacency = self.gem.refined_adjacency(self.strength)
+        # A model of a baseline has no graph network: nothing acts on anything in it.
+        acting = torch.zeros_like(adjacency) if self.gem.graph_network is None else adjacency
+        return RelationGraph(self.disgraph, acting.detach().double().cpu().numpy())
 
     @cached_property
     def fingerprint(self) -> str:

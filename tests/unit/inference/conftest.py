@@ -77,6 +77,12 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_run(tmp_path_factory.mktemp("inference"))
 
 
+@pytest.fixture
+def own_run(tmp_path: Path) -> Path:
+    """A run to write into."""
+    return write_run(tmp_path)
+
+
 @pytest.fixture(scope="session")
 def model(run_folder: Path) -> TrainedModel:
     return gem_ray.load(run_folder)

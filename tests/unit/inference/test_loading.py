@@ -19,7 +19,7 @@ from gem_ray.inference.trained import TrainedModel
 
 WITHOUT_RAY = """
 import sys
-BLOCKED = {"ray", "vllm", "hydra", "omegaconf", "matplotlib", "transformers", "sklearn", "rich", "torchvision", "pyarrow"}
+BLOCKED = {"ray", "vllm", "hydra", "omegaconf", "matplotlib", "transformers", "sklearn", "torchvision", "pyarrow"}
 class Without:
     def __init__(self, finder):
         self.finder = finder
