@@ -130,14 +130,18 @@ def _marked(spreads: dict[str, Spread], metric: Metric) -> dict[str, str]:
 def _differences(contents: Contents, experiment: str, metrics: Sequence[Metric]) -> list[str]:
     scored = [metric for metric in metrics if metric.higher_is_better is not None]
     others = [name for name in contents.methods if name != contents.reference]
-    text = (
-        f"### Differences from {contents.reference}\n\nMethod minus {contents.reference}, paired by seed: mean [95 % "
-        "interval by Student's t] and, of the n pairs, how many have the sign of the mean. **Bold**: 0 lies outside. "
-        f"{len(scored) * len(others)} comparisons are made here and not corrected for: expect about "
-        f"{len(scored) * len(others) * 0.05:.0f} of them to be bold by chance."
-    )
     if not others:
         return []
+    tested = sum(difference(contents, experiment, name, metric).n > 1 for name in others for metric in scored)
+    text = f"### Differences from {contents.reference}\n\nMethod minus {contents.reference}, paired by seed"
+    if tested:
+        text += (
+            ": mean [95 % interval by Student's t] and, of the n pairs, how many have the sign of the mean. **Bold**: "
+            f"0 lies outside. {plural(tested, 'comparison')}, not corrected for their number: were there no difference "
+            f"at all, {tested * 0.05:.1f} of them would be bold by chance."
+        )
+    else:
+        text += "; one pair has no interval, run more seeds."
     picture = f"![Differences from {contents.reference} on {experiment}](figures/{experiment}_differences.png)"
     return [text, *(differences_table(contents, experiment, group) for group in by_theme(scored)), picture]
 

@@ -49,6 +49,7 @@ def test_a_page_names_its_command_its_budget_its_hardware_and_what_is_missing(co
     assert "9 runs: 3 methods, 1 data set, seeds 0, 1, 2." in page
     assert "```\npython -m jobs.table\n```" in page
     assert "20,000 images." in page
+    assert "6 comparisons, not corrected for their number" in page, "two methods, three scores"
     assert "9 min 09 s in all on 1 core of a test: 1 min 00 s to 1 min 02 s a run, 1,000 to 1,000 images/s" in page
     assert "* faces dip_vae seed 1: TrainingError: a loss that is not finite | at step 7 and more" in page
     assert "figures/faces.png" in page
@@ -73,6 +74,7 @@ def test_one_seed_is_shown_without_a_spread(contents: Contents):
     rows = rows_of(means_table(single, "faces", shown([one.numbers for one in single.records])))
     assert rows["gem"][:2] == ["1", "**.300**"]
     assert paired_words(paired({0: 0.1}, {0: 0.3}), 3) == "−.200, n = 1"
+    assert "one pair has no interval" in markdown(single)
 
 
 @pytest.mark.parametrize(
