@@ -88,16 +88,16 @@ def run_job(name: str, purpose: str, main: Callable[[GemConfig], None]) -> NoRet
 def help_text(name: str, purpose: str) -> str:
     """Usage, choices of the groups, and every option with its default and meaning."""
     lines = [
-        f"usage: python -m {name} [mllm=NAME] [scoring=NAME] [experiment=NAME] [group.option=value ...] "
-        "[--config] [--help]",
+        f"usage: python -m {name} [mllm=NAME] [scoring=NAME] [experiment=NAME] [method=NAME] "
+        "[group.option=value ...] [--config] [--help]",
         "",
         purpose,
         "",
         "--config prints the whole configuration as JSON and does nothing else.",
     ]
-    for group in ("mllm", "scoring", "experiment"):
+    for group in ("mllm", "scoring", "experiment", "method"):
         lines += ["", f"{group}=NAME sets several options at once; NAME is one of"]
-        lines += [f"  {choice:12} {meaning}" for choice, meaning in choices(group).items()]
+        lines += [f"  {choice:20} {meaning}" for choice, meaning in choices(group).items()]
     documented = _field_docs()
     for group, cls in get_type_hints(GemConfig).items():
         lines += ["", f"{group}: {inspect.cleandoc(cls.__doc__ or '')}"]

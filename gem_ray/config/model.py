@@ -27,11 +27,20 @@ class ModelConfig:
     """Rounds of message passing; 1 keeps z_rel linear in z."""
     gnn_hidden: int = 16
     """Width of the node features between rounds (unused with one round)."""
+    graph: str = "refined"
+    """Relations between nodes: ``refined`` (the DisGraph plus a learned offset), ``prior`` (the DisGraph as it is), or
+    ``none``: no graph network, the decoder sees z (the baselines)."""
+    learner: str = "free"
+    """With ``graph=refined``, the learned offset: a ``free`` directed matrix, or products of two ``projections``."""
+    learner_rank: int = 4
+    """With ``learner=projections``: dimensions of the two projections of a node."""
 
     def __post_init__(self) -> None:
         one_of("model.network", self.network, ("locatello", "burgess"))
         check(len(self.attributes) >= 2, f"model.attributes={self.attributes}: a relation needs at least two")
-        for name in ("node_dim", "width", "gnn_layers", "gnn_hidden"):
+        one_of("model.graph", self.graph, ("refined", "prior", "none"))
+        one_of("model.learner", self.learner, ("free", "projections"))
+        for name in ("node_dim", "width", "gnn_layers", "gnn_hidden", "learner_rank"):
             check(getattr(self, name) >= 1, f"model.{name}={getattr(self, name)} must be at least 1")
         check(self.residual_dim >= 0, f"model.residual_dim={self.residual_dim} must not be negative")
 

@@ -15,11 +15,12 @@ from torch import Tensor, nn
 
 from gem_ray.config import ModelConfig
 from gem_ray.models.gnn import GraphNetwork
+from gem_ray.models.learner import Projections
 from gem_ray.models.vae import Decoder, Encoder, reparameterize
 
 
 class GemOutputs(NamedTuple):
-    """What one forward pass gives; ``scored_*`` and ``generated_*`` are None where they were not asked for."""
+    """What one forward pass gives; ``scored_*``, ``generated_*`` and ``prior_view`` are None where not asked for."""
 
     logits: Tensor  # [B, 3, H, W] of the reconstruction
     mu: Tensor  # [B, L]
@@ -31,6 +32,7 @@ class GemOutputs(NamedTuple):
     scored_nodes_rel: Tensor | None  # [M, K] the same after message passing
     generated_logits: Tensor | None  # [B, 3, H, W] decoded from the prior
     generated_z_rel: Tensor | None  # [B, L]
+    prior_view: Tensor | None = None  # [B, K, D] node codes as they would be, had nothing been learned about the graph
 
 
 class Gem(nn.Module):
@@ -38,6 +40,10 @@ class Gem(nn.Module):
 
     The refined adjacency is the DisGraph's strength plus a learned offset: it starts at the prior, follows the prior
     when that changes, and the graph term of the loss pulls the offset to 0 where the prior is sure.
+
+    With ``graph=prior`` nothing is added to the prior, and with ``graph=none`` nothing passes between nodes: z_rel = z,
+    the model of the baselines. Where no free offset is learned, ``edge_offset`` stays 0 and is a probe, whose gradient
+    tells how the loss hangs on each edge; without a graph it is a buffer.
     """
 
     def __init__(self, config: ModelConfig, image_size: int) -> None:
@@ -48,8 +54,18 @@ class Gem(nn.Module):
         self.latent_dim = self.named_dim + config.residual_dim
         self.encoder = Encoder(config.network, image_size, self.latent_dim, config.width)
         self.decoder = Decoder(config.network, image_size, self.latent_dim, config.width)
+        self.graph_network: GraphNetwork | None = None
+        self.projections: Projections | None = None
+        self.edge_offset: Tensor
+        zeros_KK = torch.zeros(config.num_nodes, config.num_nodes)
+        if config.graph == "none":
+            # Not a parameter: DDP waits for a gradient of every parameter.
+            self.register_buffer("edge_offset", zeros_KK)
+            return
         self.graph_network = GraphNetwork(config.node_dim, config.gnn_layers, config.gnn_hidden)
-        self.edge_offset = nn.Parameter(torch.zeros(config.num_nodes, config.num_nodes))
+        self.edge_offset = nn.Parameter(zeros_KK)
+        if config.graph == "refined" and config.learner == "projections":
+            self.projections = Projections(config.num_nodes, config.learner_rank)
 
     def forward(
         self,
@@ -58,8 +74,13 @@ class Gem(nn.Module):
         strength_KK: Tensor,
         scored_MCHW: Tensor | None = None,
         prior_noise_BL: Tensor | None = None,
+        with_prior_view: bool = False,
     ) -> GemOutputs:
-        """One pass over a batch, the scored images beside it, and samples of the prior where the critic needs them."""
+        """One pass over a batch, the scored images beside it, and samples of the prior where the critic needs them.
+
+        Args:
+            with_prior_view: relate the codes through the prior alone as well, for the contrastive term
+        """
         num_images = x_BCHW.shape[0]
         images = x_BCHW if scored_MCHW is None else torch.cat([x_BCHW, scored_MCHW])
         mu, logvar = self.encode(images)
@@ -81,6 +102,7 @@ class Gem(nn.Module):
             ),
             generated_logits=None if generated_z_rel is None else self.decode(generated_z_rel),
             generated_z_rel=generated_z_rel,
+            prior_view=self.node_codes(self._relate(z_BL, refine(strength_KK))) if with_prior_view else None,
         )
 
     def encode(self, x_BCHW: Tensor) -> tuple[Tensor, Tensor]:
@@ -101,21 +123,29 @@ class Gem(nn.Module):
         return torch.sigmoid(logits_BCHW)
 
     def refined_adjacency(self, strength_KK: Tensor) -> Tensor:
-        """Prior plus learned offset, in [-1, 1], with an empty diagonal."""
-        return refine(strength_KK, self.edge_offset)
+        """Prior plus learned offset, in [-1, 1], with an empty diagonal; without a graph the prior, for readers."""
+        offset_KK = self.edge_offset if self.projections is None else self.edge_offset + self.projections()
+        return refine(strength_KK, offset_KK)
+
+    def trained_parameters(self) -> list[nn.Parameter]:
+        """What the optimiser moves: every parameter but an ``edge_offset`` that is a probe."""
+        learned = self.config.graph == "refined" and self.projections is None
+        return [parameter for name, parameter in self.named_parameters() if learned or name != "edge_offset"]
 
     def node_codes(self, z_BL: Tensor) -> Tensor:
         """The named part as [B, K, D]."""
         return z_BL[:, : self.named_dim].unflatten(1, (self.config.num_nodes, self.config.node_dim))
 
     def _relate(self, z_BL: Tensor, adjacency_KK: Tensor) -> Tensor:
+        if self.graph_network is None:
+            return z_BL.float()
         # Autocast off: six numbers an image cost nothing, and bf16 would blur the edges the whole method is about.
         with torch.autocast(z_BL.device.type, enabled=False):
             related_BKD = self.graph_network(self.node_codes(z_BL.float()), adjacency_KK.float())
             return torch.cat([related_BKD.flatten(1), z_BL[:, self.named_dim :].float()], dim=1)
 
 
-def refine(strength_KK: Tensor, offset_KK: Tensor) -> Tensor:
+def refine(strength_KK: Tensor, offset_KK: Tensor | float = 0.0) -> Tensor:
     """The refined adjacency of a prior and a learned offset."""
     off_diagonal = 1.0 - torch.eye(len(strength_KK), device=strength_KK.device)
     return (strength_KK + offset_KK).clamp(-1.0, 1.0) * off_diagonal

@@ -4,13 +4,13 @@
 whole loss, every way that A takes into it, the pull of the graph term back to the prior (2 l_graph confidence
 (A - strength)) included. That pull is 0 where nothing was learned against the prior, and where something was it holds
 the other terms in balance; so it is sizes that are averaged, step by step, not signed gradients, whose mean vanishes
-wherever training has settled. An edge clamped at -1 or +1 cannot move and has 0.
+wherever training has settled. An edge clamped at -1 or +1 cannot move and has 0. Without a graph all have 0.
 """
 
 from __future__ import annotations
 
 import torch
-from torch import nn
+from torch import Tensor
 
 
 class EdgeInfluence:
@@ -19,7 +19,7 @@ class EdgeInfluence:
     It lives in one process only: after a restart the mean begins anew.
     """
 
-    def __init__(self, edge_offset: nn.Parameter) -> None:
+    def __init__(self, edge_offset: Tensor) -> None:
         self._edge_offset = edge_offset
         self._total = torch.zeros_like(edge_offset, requires_grad=False)
         self._num_steps = 0

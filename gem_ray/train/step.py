@@ -57,7 +57,7 @@ def build_parts(config: GemConfig, image_size: int, device: torch.device) -> Par
     parts = Parts(
         gem=gem,
         model=gem,
-        optimizer=torch.optim.Adam(gem.parameters(), lr=config.train.learning_rate, fused=fused),
+        optimizer=torch.optim.Adam(gem.trained_parameters(), lr=config.train.learning_rate, fused=fused),
         device=device,
         autocast=use_bf16(config.train.precision, device),
     )
@@ -101,7 +101,7 @@ def train_step(
         inputs.num_images,
         logits,
     )
-    parts.optimizer.zero_grad(set_to_none=True)
+    parts.gem.zero_grad(set_to_none=True)  # not the optimiser's: an edge offset that is a probe is none of its
     terms.total.backward()
     parts.optimizer.step()
     critic_losses: dict[str, Tensor] = {}

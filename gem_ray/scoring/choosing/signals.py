@@ -19,6 +19,7 @@ from gem_ray.graph.disgraph import DisGraph
 from gem_ray.graph.staleness import OF_THE_MODEL
 from gem_ray.messages import EvidenceKind
 from gem_ray.models.gem import refine
+from gem_ray.models.learner import learned_offset
 from gem_ray.scoring.choosing.selection import FRESH_LOOK, EdgeSignals, SignalWeights
 
 INFLUENCE = "edge_influence"
@@ -35,7 +36,7 @@ def learned_strength(model: Mapping[str, Tensor], strength: NDArray[np.floating]
     Raises:
         DataError: no offset for a graph of this size among the tensors
     """
-    offset = model.get("gem.edge_offset")
+    offset = learned_offset({name.removeprefix("gem."): tensor for name, tensor in model.items()})
     if offset is None or tuple(offset.shape) != strength.shape:
         found = "none" if offset is None else f"one of shape {tuple(offset.shape)}"
         raise DataError(

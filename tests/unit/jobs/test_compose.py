@@ -27,7 +27,7 @@ def test_no_override_gives_the_defaults_of_the_dataclasses():
     assert load_config([]) == GemConfig()
 
 
-@pytest.mark.parametrize("group", ["mllm", "scoring", "experiment"])
+@pytest.mark.parametrize("group", ["mllm", "scoring", "experiment", "method"])
 def test_every_choice_of_every_group_composes(group):
     files = sorted((CONFIGS / group).glob("*.yaml"))
     assert files
@@ -102,7 +102,12 @@ def test_no_secret_of_the_environment_reaches_a_message(monkeypatch):
 def test_help_explains_every_option():
     text = help_text("jobs.train", "Train.")
     assert "train.steps=" in text
-    for group, choice in (("experiment", "photos"), ("mllm", "gpu_7b"), ("scoring", "gem_paper")):
+    for group, choice in (
+        ("experiment", "photos"),
+        ("mllm", "gpu_7b"),
+        ("scoring", "gem_paper"),
+        ("method", "beta_vae"),
+    ):
         assert re.search(rf"{group}=NAME.*\n(  .*\n)*  {choice} +\w", text)
 
 

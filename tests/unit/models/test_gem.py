@@ -7,7 +7,8 @@ import torch
 
 from gem_ray.config import ModelConfig, ObjectiveConfig
 from gem_ray.losses.gem import gem_loss
-from gem_ray.models.gem import Gem
+from gem_ray.models.gem import Gem, refine
+from gem_ray.models.learner import learned_offset
 
 SIDE = 32
 
@@ -137,7 +138,7 @@ def test_outputs_are_fp32_under_bf16_autocast_and_the_graph_is_not_blurred():
     model, z = make_gem(), random(4, 5)
     with torch.autocast("cpu", torch.bfloat16):
         outputs = model(
-            torch.rand(2, 3, SIDE, SIDE), random(2, 5), make_strength(), torch.rand(2, 3, SIDE, SIDE), z[:2]
+            torch.rand(2, 3, SIDE, SIDE), random(2, 5), make_strength(), torch.rand(2, 3, SIDE, SIDE), z[:2], True
         )
         related = model.relate(z, make_strength())
     assert {tensor.dtype for tensor in outputs} == {torch.float32}
@@ -147,3 +148,85 @@ def test_outputs_are_fp32_under_bf16_autocast_and_the_graph_is_not_blurred():
 
 def test_images_are_the_sigmoid_of_the_logits():
     torch.testing.assert_close(Gem.images(torch.tensor([0.0, 3.0])), torch.tensor([0.5, 1 / (1 + 2.718281828**-3)]))
+
+
+def test_without_a_graph_codes_pass_as_they_are_and_no_parameter_belongs_to_a_graph():
+    model, z = make_gem(graph="none"), random(4, 5)
+    assert torch.equal(model.relate(z, make_strength()), z)
+    assert {name.split(".")[0] for name, _ in model.named_parameters()} == {"encoder", "decoder"}
+    torch.testing.assert_close(model.refined_adjacency(make_strength()), make_strength())
+
+
+@pytest.mark.parametrize("graph", ["prior", "none"])
+def test_encoder_and_decoder_start_alike_whatever_the_graph(graph):
+    ours, theirs = make_gem(graph=graph).state_dict(), make_gem().state_dict()
+    shared = [name for name in ours if name.startswith(("encoder", "decoder"))]
+    assert len(shared) > 10
+    assert all(torch.equal(ours[name], theirs[name]) for name in shared)
+
+
+@pytest.mark.parametrize(("graph", "learner"), [("refined", "free"), ("refined", "projections"), ("prior", "free")])
+def test_every_learner_starts_at_the_prior_and_relates_alike(graph, learner):
+    model, z = make_gem(graph=graph, learner=learner), random(4, 5)
+    torch.testing.assert_close(model.refined_adjacency(make_strength()), make_strength())
+    torch.testing.assert_close(model.relate(z, make_strength()), make_gem().relate(z, make_strength()))
+
+
+@pytest.mark.parametrize("graph", ["refined", "prior", "none"])
+@pytest.mark.parametrize("learner", ["free", "projections"])
+def test_every_parameter_gets_a_gradient_so_that_ddp_does_not_wait(graph, learner):
+    model = make_gem(graph=graph, learner=learner)
+    outputs = model(torch.rand(2, 3, SIDE, SIDE), random(2, 5), make_strength())
+    (outputs.logits.square().sum() + outputs.logvar.sum()).backward()
+    assert [name for name, parameter in model.named_parameters() if parameter.grad is None] == []
+
+
+@pytest.mark.parametrize(("graph", "learner"), [("refined", "projections"), ("prior", "free")])
+def test_an_edge_offset_that_is_not_learned_tells_the_gradient_of_each_edge(graph, learner):
+    model, noise, x = make_gem(graph=graph, learner=learner), random(2, 5), torch.rand(2, 3, SIDE, SIDE)
+    probe = model.edge_offset
+    assert all(parameter is not probe for parameter in model.trained_parameters())
+    assert len(model.trained_parameters()) == len(list(model.parameters())) - 1
+    outputs = model(x, noise, make_strength())
+    loss = outputs.logits.square().sum()
+    (expected,) = torch.autograd.grad(loss, outputs.adjacency, retain_graph=True)
+    loss.backward()
+    torch.testing.assert_close(probe.grad, expected * (1 - torch.eye(3)))
+
+
+def test_a_free_offset_is_trained_and_projections_give_a_directed_one():
+    free = make_gem()
+    assert any(parameter is free.edge_offset for parameter in free.trained_parameters())
+    model = make_gem(learner="projections", learner_rank=2)
+    assert model.projections is not None
+    with torch.no_grad():
+        model.projections.keys.copy_(random(3, 2, seed=5) * 0.1)
+    offset = model.projections.queries @ model.projections.keys.T
+    refined = model.refined_adjacency(torch.zeros(3, 3))
+    torch.testing.assert_close(refined, offset.clamp(-1, 1) * (1 - torch.eye(3)))
+    assert not torch.allclose(refined, refined.T, atol=1e-3)
+
+
+@pytest.mark.parametrize("learner", ["free", "projections"])
+def test_the_offset_read_from_a_state_is_the_one_the_model_adds(learner):
+    model = make_gem(learner=learner)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name in ("edge_offset", "projections.keys") and (learner == "free") == (name == "edge_offset"):
+                parameter.copy_(random(*parameter.shape, seed=4) * 0.1)
+    offset = learned_offset(model.state_dict())
+    assert offset is not None
+    assert offset.abs().max() > 0.01
+    torch.testing.assert_close(refine(make_strength(), offset), model.refined_adjacency(make_strength()))
+
+
+def test_the_prior_view_is_what_the_graph_network_makes_of_the_prior_alone():
+    model, x, noise = make_gem(), torch.rand(2, 3, SIDE, SIDE), random(2, 5)
+    with torch.no_grad():
+        model.edge_offset.fill_(0.3)
+    outputs = model(x, noise, make_strength(), with_prior_view=True)
+    with torch.no_grad():
+        model.edge_offset.zero_()
+    assert outputs.prior_view is not None
+    torch.testing.assert_close(outputs.prior_view.flatten(1), model.relate(outputs.z, make_strength())[:, :3])
+    assert not torch.allclose(outputs.prior_view.flatten(1), outputs.z_rel[:, :3])
