@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from gem_ray.config import GemConfig
 from gem_ray.config_json import config_from_json
-from gem_ray.data.shards import Manifest, read_manifest, read_records
+from gem_ray.data.shards import read_manifest, read_records
 from gem_ray.errors import ConfigError, DataError
 from gem_ray.graph.store import StoreClient
 from gem_ray.messages import Cost
@@ -58,7 +58,9 @@ def label_scores(config: GemConfig, data: Storage) -> tuple[ScoreTable, str]:
             f"scoring.scorer={LABELS} needs labels of every node, and {config.data.uri} has none of "
             f"{', '.join(missing)}; it has {', '.join(known) or 'none at all'}: change model.attributes or the scorer"
         )
-    records = read_records(data, manifest, 0, min(config.scoring.initial_images, _num_train(config, manifest)))
+    records = read_records(
+        data, manifest, 0, min(config.scoring.initial_images, manifest.num_train(config.data.holdout))
+    )
     assert records.attributes is not None
     values = records.attributes[:, [known.index(name) for name in wanted]].astype(np.float64)
     digits = digits_of_labels(values)
@@ -100,14 +102,10 @@ def stored_scores(config: GemConfig, data: Storage) -> tuple[ScoreTable, str]:
             "or name another one in scoring.scores_from"
         )
     table, model = found
-    last = _num_train(config, read_manifest(data))
+    last = read_manifest(data).num_train(config.data.holdout)
     if (table.index >= last).any():
         raise DataError(
             f"{other.uri} has scores of image {table.index.max()}, which this run holds out (from {last} on); "
             f"set data.holdout={theirs.data.holdout} as there"
         )
     return table, model
-
-
-def _num_train(config: GemConfig, manifest: Manifest) -> int:
-    return max(0, manifest.count - config.data.holdout)

@@ -41,7 +41,7 @@ class DataImages:
     def __init__(self, data: Storage, holdout: int) -> None:
         self._data = data
         self._manifest = read_manifest(data)
-        self.count = max(0, self._manifest.count - holdout)
+        self.count = self._manifest.num_train(holdout)
 
     def read(self, start: int, stop: int) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
         """See ``ImageSource``."""

@@ -10,12 +10,13 @@ import pytest
 
 from gem_ray.config import DataConfig, GemConfig, ModelConfig, RunConfig, ScoringConfig
 from gem_ray.config_json import config_to_json
-from gem_ray.data.shards import Manifest, ShardEntry, encode_shard, write_manifest
+from gem_ray.data.shards import Manifest, ShardEntry, encode_shard, read_manifest, write_manifest
 from gem_ray.errors import ConfigError, DataError
 from gem_ray.graph.disgraph import DisGraph
 from gem_ray.graph.relations import relations_from_values
 from gem_ray.messages import PushReply
 from gem_ray.scoring.given import digits_of_labels, label_scores, publish_given_scores, stored_scores
+from gem_ray.scoring.looking.codes import DataImages
 from gem_ray.scoring.rescoring.scores import read_scores, write_scores
 from gem_ray.storage import Storage
 
@@ -99,6 +100,15 @@ def test_held_out_labels_are_never_used(config, labels):
     config.scoring.initial_images = NUM
     table, _ = label_scores(config, folders(config)[1])
     assert table.index.max() == NUM - HOLDOUT - 1
+
+
+def test_only_the_train_split_is_ever_scored(config, labels):
+    data = folders(config)[1]
+    write_manifest(data, replace(read_manifest(data), splits={"train": 90, "valid": 50, "test": 60}))
+    config.scoring.initial_images = NUM
+    table, _ = label_scores(config, data)
+    assert table.index.max() == 89
+    assert DataImages(data, HOLDOUT).count == 90  # what an MLLM may be shown
 
 
 def test_a_node_without_a_label_is_refused_with_what_there_is(config, labels):
