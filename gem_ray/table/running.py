@@ -124,9 +124,9 @@ class _View:
         # Steps of an earlier sitting are neither work to do nor a sign of speed.
         self._start = {cell.config.run.name: steps_done(cell) for cell in cells}
         self._ended_steps = 0
-        steps = sum(self._steps_of(cell) for cell in cells)
+        self._steps = sum(self._steps_of(cell) for cell in cells)
         self._began = time.monotonic()
-        self._task = bar.add_task("table", total=steps, cells="", rate="", under_way="")
+        self._task = bar.add_task("table", total=self._steps, cells="", rate="", under_way="")
         self.look([])
 
     def _steps_of(self, cell: Cell) -> int:
@@ -142,9 +142,11 @@ class _View:
         else:
             self._failed += 1
             words = f"{cell.label}: FAILED after {duration(seconds)}: {failure.cause}"
-        self._console.print(
-            f"[{self._finished + self._failed} of {self._total}] {words}", markup=False, highlight=False
-        )
+        ended = self._finished + self._failed
+        if ended < self._total:  # a log file shows no bar
+            spent = time.monotonic() - self._began
+            words += f"; about {duration(spent * (self._steps / self._ended_steps - 1))} left"
+        self._console.print(f"[{ended} of {self._total}] {words}", markup=False, highlight=False)
 
     def look(self, running: Sequence[Cell]) -> None:
         """Show how far the cells under way are."""

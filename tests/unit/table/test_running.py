@@ -58,6 +58,8 @@ def test_a_failed_cell_is_reported_with_its_cause_and_the_others_go_on():
     text = console.file.getvalue()
     assert "faces vae seed 1: FAILED" in text
     assert "[4 of 4]" in text
+    left = [line for line in text.splitlines() if "left" in line]
+    assert len(left) == 3, "the last has nothing left to wait for"
 
 
 def test_progress_counts_finished_cells_and_the_steps_of_those_under_way():
