@@ -96,3 +96,10 @@ class GemConfig:
             f"objective.align_batch={self.objective.align_batch} must be a multiple of "
             f"train.num_workers={self.train.num_workers}",
         )
+        check(
+            self.model.graph == "refined"
+            or (self.objective.contrastive_weight == 0 and self.objective.anchor == "prior"),
+            f"objective.anchor={self.objective.anchor} and objective.contrastive_weight="
+            f"{self.objective.contrastive_weight} act on what is learned about the graph, and nothing is with "
+            f"model.graph={self.model.graph}: set model.graph=refined, or anchor=prior and contrastive_weight=0",
+        )

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gem_ray.config import ObjectiveConfig
+from gem_ray.losses.contrastive import node_contrast
 from gem_ray.losses.covariance import dip_term
 from gem_ray.losses.total_correlation import critic_total_correlation, decompose_kl
 from gem_ray.models.gem import GemOutputs
@@ -31,12 +32,14 @@ class LossTerms(NamedTuple):
     adversarial: Tensor
     total_correlation: Tensor
     covariance: Tensor
+    contrastive: Tensor
+    perceptual: Tensor
 
 
 def gem_loss(
     outputs: GemOutputs,
     x_BCHW: Tensor,
-    strength_KK: Tensor,
+    anchor_KK: Tensor,
     confidence_KK: Tensor,
     targets_MK: Tensor | None,
     critic_terms: Tensor | None,
@@ -44,21 +47,24 @@ def gem_loss(
     step: int,
     num_images: int = 0,
     latent_logits_B: Tensor | None = None,
+    perceptual_distance: Tensor | None = None,
 ) -> LossTerms:
     """L_G of method.md section 2 and the terms of the baselines, per image.
 
     Args:
-        strength_KK, confidence_KK: the DisGraph
+        anchor_KK: what the refined adjacency is pulled to: the DisGraph's strength, or an average of its own past
+        confidence_KK: of the DisGraph
         targets_MK: standardised MLLM scores of the scored images, NaN where an answer is missing; None before any scan
         critic_terms: L_enc + L_dec, None without the adversarial term
         step: position in the KL warm-up, or in the rise of the capacity
         num_images: N of the data set, needed for the minibatch estimates of the total correlation
         latent_logits_B: of the latent critic on z, None without one
+        perceptual_distance: of images and reconstructions, None without a network for it
     """
     zero = outputs.logits.new_zeros(())
     reconstruction = config.reconstruction_weight * reconstruction_term(outputs.logits, x_BCHW, config.reconstruction)
     kl = kl_term(kl_per_dimension(outputs.mu, outputs.logvar).sum(), config, step)
-    graph = config.graph_weight * graph_term(outputs.adjacency, strength_KK, confidence_KK)
+    graph = config.graph_weight * graph_term(outputs.adjacency, anchor_KK, confidence_KK)
     align = zero
     nodes_MK = outputs.scored_nodes if config.align_on == "z" else outputs.scored_nodes_rel
     if targets_MK is not None and nodes_MK is not None:
@@ -74,8 +80,13 @@ def gem_loss(
         second_kind = config.covariance == "z"
         weights = config.covariance_off_diagonal, config.covariance_diagonal
         covariance = dip_term(outputs.mu.float(), outputs.logvar.float(), second_kind, *weights)
-    total = reconstruction + kl + graph + align + adversarial + correlation + covariance
-    return LossTerms(total, reconstruction, kl, graph, align, adversarial, correlation, covariance)
+    contrastive = zero
+    if outputs.prior_view is not None:
+        refined_view = outputs.z_rel[:, : outputs.prior_view[0].numel()].view_as(outputs.prior_view)
+        contrastive = config.contrastive_weight * node_contrast(outputs.prior_view, refined_view)
+    perceptual = zero if perceptual_distance is None else config.perceptual_weight * perceptual_distance
+    parts = (reconstruction, kl, graph, align, adversarial, correlation, covariance, contrastive, perceptual)
+    return LossTerms(torch.stack(parts).sum(), *parts)
 
 
 def kl_term(kl: Tensor, config: ObjectiveConfig, step: int) -> Tensor:
@@ -118,9 +129,9 @@ def kl_per_dimension(mu_BL: Tensor, logvar_BL: Tensor) -> Tensor:
     return 0.5 * (mu_BL.square() + logvar_BL.exp() - logvar_BL - 1.0).mean(dim=0)
 
 
-def graph_term(adjacency_KK: Tensor, strength_KK: Tensor, confidence_KK: Tensor) -> Tensor:
-    """R(A, S): squared distance of the refined adjacency to the prior, weighted by confidence, summed over edges."""
-    return (confidence_KK * (adjacency_KK - strength_KK).square()).sum()
+def graph_term(adjacency_KK: Tensor, anchor_KK: Tensor, confidence_KK: Tensor) -> Tensor:
+    """R(A, S): squared distance of the refined adjacency to its anchor, weighted by confidence, summed over edges."""
+    return (confidence_KK * (adjacency_KK - anchor_KK).square()).sum()
 
 
 def align_term(nodes_MK: Tensor, targets_MK: Tensor) -> Tensor:

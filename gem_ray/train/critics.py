@@ -77,14 +77,14 @@ def latent_logits(critic: Critic | None, outputs: GemOutputs) -> Tensor | None:
     return logits
 
 
-def joint_loss(critic: Critic, x: Tensor, outputs: GemOutputs) -> Tensor:
-    """What the critic on (x, z_rel) descends."""
+def joint_loss(critic: Critic, x: Tensor, outputs: GemOutputs, objective: ObjectiveConfig) -> Tensor:
+    """What the critic on (x, z_rel) descends: l_adv L_D."""
     assert outputs.generated_logits is not None
     assert outputs.generated_z_rel is not None
     pairs = torch.cat([x, Gem.images(outputs.generated_logits).detach()])
     codes = torch.cat([outputs.z_rel.detach(), outputs.generated_z_rel.detach()])
     # One call for both halves: DDP synchronises the gradients of one forward pass.
-    return discriminator_loss(*critic.called(pairs, codes).chunk(2))
+    return objective.discriminator_weight * discriminator_loss(*critic.called(pairs, codes).chunk(2))
 
 
 def latent_loss(critic: Critic, outputs: GemOutputs, noise_BL: Tensor) -> Tensor:

@@ -15,7 +15,10 @@ from torch import Tensor, nn
 from gem_ray.config import GemConfig, ObjectiveConfig
 from gem_ray.losses.gem import LossTerms, gem_loss
 from gem_ray.models.gem import Gem, GemOutputs
+from gem_ray.models.perceptual import PerceptualNetwork
+from gem_ray.train.anchor import AverageAnchor, build_anchor
 from gem_ray.train.critics import Critic, build_critics, joint_loss, joint_terms, latent_logits, latent_loss
+from gem_ray.train.frozen import build_perceptual
 
 
 @dataclass
@@ -28,6 +31,8 @@ class Parts:
     device: torch.device
     autocast: bool
     critics: dict[str, Critic] = field(default_factory=dict)
+    anchor: AverageAnchor | None = None
+    perceptual: PerceptualNetwork | None = None
 
 
 class Inputs(NamedTuple):
@@ -62,6 +67,8 @@ def build_parts(config: GemConfig, image_size: int, device: torch.device) -> Par
         autocast=use_bf16(config.train.precision, device),
     )
     parts.critics = build_critics(config, gem, device, memory_format)
+    parts.anchor = build_anchor(config, device)
+    parts.perceptual = build_perceptual(config, device)
     return parts
 
 
@@ -86,13 +93,17 @@ def train_step(
     joint, latent = critics.get("discriminator"), critics.get("latent_critic")
     with torch.autocast(parts.device.type, torch.bfloat16, enabled=parts.autocast):
         prior_noise = inputs.prior_noise if joint else None
-        outputs: GemOutputs = parts.model(x, inputs.noise, inputs.strength, inputs.scored_images, prior_noise)
+        with_prior_view = objective.contrastive_weight > 0
+        outputs: GemOutputs = parts.model(
+            x, inputs.noise, inputs.strength, inputs.scored_images, prior_noise, with_prior_view
+        )
         adversarial = joint_terms(joint, x, outputs, objective)
         logits = latent_logits(latent, outputs)
+        perceptual = parts.perceptual.distance(Gem.images(outputs.logits), x) if parts.perceptual else None
     terms = gem_loss(
         outputs,
         x,
-        inputs.strength,
+        parts.anchor(inputs.strength) if parts.anchor else inputs.strength,
         inputs.confidence,
         inputs.targets,
         adversarial,
@@ -100,14 +111,17 @@ def train_step(
         inputs.step,
         inputs.num_images,
         logits,
+        perceptual,
     )
     parts.gem.zero_grad(set_to_none=True)  # not the optimiser's: an edge offset that is a probe is none of its
     terms.total.backward()
     parts.optimizer.step()
+    if parts.anchor:
+        parts.anchor.update(outputs.adjacency, inputs.strength)
     critic_losses: dict[str, Tensor] = {}
     with torch.autocast(parts.device.type, torch.bfloat16, enabled=parts.autocast):
         if joint:
-            critic_losses["discriminator"] = joint_loss(joint, x, outputs)
+            critic_losses["discriminator"] = joint_loss(joint, x, outputs, objective)
         if latent:
             assert inputs.prior_noise is not None
             critic_losses["latent_critic"] = latent_loss(latent, outputs, inputs.prior_noise)
@@ -123,12 +137,14 @@ def step_noise(seed: int, step: int, purpose: int, num_rows: int, width: int) ->
 
 
 def state_tensors(parts: Parts) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """(model, optimiser) state as flat named tensors, the critics' beside the model's."""
+    """(model, optimiser) state as flat named tensors, the critics' and the anchor's beside the model's."""
     model = {f"gem.{name}": tensor for name, tensor in parts.gem.state_dict().items()}
     optimizer = _optimizer_tensors("gem", parts.gem, parts.optimizer)
     for prefix, critic in parts.critics.items():
         model |= {f"{prefix}.{name}": tensor for name, tensor in critic.module.state_dict().items()}
         optimizer |= _optimizer_tensors(prefix, critic.module, critic.optimizer)
+    if parts.anchor:
+        model |= {f"anchor.{name}": tensor for name, tensor in parts.anchor.state_dict().items()}
     return model, optimizer
 
 
@@ -139,6 +155,8 @@ def load_state_tensors(parts: Parts, model: dict[str, Tensor], optimizer: dict[s
     for prefix, critic in parts.critics.items():
         critic.module.load_state_dict(_below(model, f"{prefix}."))
         _load_optimizer_tensors(critic.module, critic.optimizer, _below(optimizer, f"{prefix}."))
+    if parts.anchor:
+        parts.anchor.load_state_dict(_below(model, "anchor."))
 
 
 def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
