@@ -30,6 +30,8 @@ Run = Callable[[Tensor], list[NDArray[np.float32]]]
 class Relate(nn.Module):
     """mu -> z_rel, with the graph's strengths as part of the weights."""
 
+    strength: Tensor
+
     def __init__(self, gem: Gem, strength_KK: Tensor) -> None:
         super().__init__()
         self.gem = gem

@@ -81,12 +81,12 @@ class RunData:
                 f"{self.uri} holds images of side {manifest.shape[0]}, the model was trained on {image_size}; "
                 "give the data of the run"
             )
-        training = max(0, manifest.count - self.holdout)
+        training = manifest.num_train(self.holdout)
         start, end = (first, training) if first >= 0 else (manifest.count + first, manifest.count)
         stop = min(start + count, end)
         if not 0 <= start < stop:
             raise DataError(
-                f"{self.uri} has {training:,} images for training and {manifest.count - training:,} held out; "
+                f"{self.uri} has {training:,} images for training and {self.holdout:,} held out; "
                 f"records {start} to {start + count} are none of those asked for"
             )
         return torch.from_numpy(read_records(storage, manifest, start, stop).images).permute(0, 3, 1, 2)
