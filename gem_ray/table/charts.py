@@ -50,6 +50,7 @@ def differences_chart(contents: Contents, experiment: str) -> bytes:
             Line2D([], [], color=POSITIVE, marker="o", markersize=5, label=f"better {words}"),
             Line2D([], [], color=NEGATIVE, marker="o", markersize=5, label=f"worse {words}"),
             Line2D([], [], color=SOFT, marker="o", markersize=5, markerfacecolor="white", label="may be chance"),
+            Line2D([], [], color=SOFT, marker=">", markersize=4, linewidth=0, label="goes on"),
         ]
         _finish(drawn, f"Paired differences from {contents.reference} on {experiment}", marks)
         return png(drawn)

@@ -68,9 +68,9 @@ METRICS = (
 MEANINGS = (
     "Codes are those before the graph (z) unless marked z_rel (after it). MSE, PSNR, SSIM and perceptual distance are "
     "of reconstructions of held-out images; the Fréchet distance is of images decoded from the prior. Graph error is "
-    "the mean absolute difference of the relations that the model has refined and the true ones (Somers' D). Active "
-    "latents vary over images. Named nodes that scores are aligned with come back in every seed: compare UDR among "
-    "methods of the same alignment only."
+    "the mean absolute difference of the relations that the model has refined and the true ones (Somers' D); without a "
+    "graph it is that of no relations. Active latents vary over images. Named nodes that scores are aligned with come "
+    "back in every seed: compare UDR among methods of the same alignment only."
 )
 
 

@@ -72,6 +72,7 @@ def make_scores(scores: ScoresRun) -> None:
     from gem_ray.scoring.asking.model_files import model_fingerprint
     from gem_ray.scoring.checking.scanning import run_scan
     from gem_ray.scoring.rescoring.scores import fullest_scores, write_scores
+    from gem_ray.train.trainer import ensure_data
 
     config, run = scores.config, scores.storage
     data = Storage(config.data.uri, config.storage)
@@ -79,6 +80,7 @@ def make_scores(scores: ScoresRun) -> None:
     there = fullest_scores(run, config.model.attributes)
     if there is not None and len(there[0].index) >= wanted:
         return
+    ensure_data(config, data)  # says so where the MLLM is no match for these data
     print(f"scoring {wanted:,} images of {scores.experiment} once, for all cells", flush=True)
     run.write_bytes("config.json", config_to_json(config).encode())
     found = run_scan(replace(config, scan=replace(config.scan, images=wanted)))

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from gem_ray.checkpoint import latest_step
 from gem_ray.config import GemConfig
+from gem_ray.data.prepare import prepare
 from gem_ray.data.shards import has_manifest, read_manifest
 from gem_ray.errors import GemRayError, TrainingError
 from gem_ray.evaluation.history import read_history
@@ -24,7 +25,6 @@ from gem_ray.table.records import read_records
 from gem_ray.table.running import Failure, run_cells
 from gem_ray.table.shared_scores import ScoresRun, make_scores
 from gem_ray.train.ray_session import ray_session
-from gem_ray.train.trainer import ensure_data
 
 
 def make_table(config: GemConfig, cells: Sequence[Cell], scores: Sequence[ScoresRun], command: Sequence[str]) -> None:
@@ -82,7 +82,8 @@ def make_ready(cells: Sequence[Cell], scores: Sequence[ScoresRun]) -> dict[str, 
     for experiment in dict.fromkeys(cell.experiment for cell in cells):
         config = next(cell.config for cell in cells if cell.experiment == experiment)
         try:
-            ensure_data(config, Storage(config.data.uri, config.storage))
+            # Also where there are data: a cell's folder is named by these options, so they must be those of the data.
+            print(f"{config.data.uri}: {prepare(config)}", flush=True)
             for one in scores:
                 if one.experiment == experiment:
                     make_scores(one)
