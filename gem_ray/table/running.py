@@ -146,7 +146,7 @@ class _View:
         if ended < self._total:  # a log file shows no bar
             spent = time.monotonic() - self._began
             words += f"; about {duration(spent * (self._steps / self._ended_steps - 1))} left"
-        self._console.print(f"[{ended} of {self._total}] {words}", markup=False, highlight=False)
+        self._console.print(f"[{ended} of {self._total}] {words}", markup=False, highlight=False, soft_wrap=True)
 
     def look(self, running: Sequence[Cell]) -> None:
         """Show how far the cells under way are."""
