@@ -89,7 +89,7 @@ def make_ready(cells: Sequence[Cell], scores: Sequence[ScoresRun]) -> dict[str, 
                     make_scores(one)
         except GemRayError as error:
             blocked[experiment] = f"{type(error).__name__}: {error}"
-            Console().print(f"{experiment} cannot be run: {blocked[experiment]}", markup=False)
+            Console().print(f"{experiment} cannot be run: {blocked[experiment]}", markup=False, soft_wrap=True)
     return blocked
 
 
