@@ -15,7 +15,8 @@ TEMPERATURE = 0.2  # SUBLIME's
 
 def node_contrast(first_BKD: Tensor, second_BKD: Tensor) -> Tensor:
     """NT-Xent between the nodes of two views, in nats; log K where nothing tells them apart."""
-    return nt_xent(*(view.float().transpose(0, 1).flatten(1) for view in (first_BKD, second_BKD)), TEMPERATURE)
+    first_KF, second_KF = (view.float().transpose(0, 1).flatten(1) for view in (first_BKD, second_BKD))
+    return nt_xent(first_KF, second_KF, TEMPERATURE)
 
 
 def nt_xent(first_KF: Tensor, second_KF: Tensor, temperature: float) -> Tensor:

@@ -24,6 +24,9 @@ MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's 
 class PerceptualNetwork(nn.Module):
     """Features of images at four depths; its parameters take no gradient."""
 
+    mean: Tensor
+    deviation: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         layers: list[nn.Module] = []
