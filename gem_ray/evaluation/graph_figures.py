@@ -15,11 +15,10 @@ from matplotlib.collections import PatchCollection
 from matplotlib.colors import Normalize
 from matplotlib.lines import Line2D
 from matplotlib.patches import Circle, FancyArrowPatch, Rectangle
-from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 from gem_ray.evaluation.image_figures import short
-from gem_ray.evaluation.plot_style import FAINT, INK, NEGATIVE, POSITIVE, SIGNED, SOFT, bare, figure, png, readable_on
+from gem_ray.evaluation.plot_style import INK, NEGATIVE, POSITIVE, SIGNED, SOFT, bare, figure, png, readable_on
 
 Matrix = NDArray[np.floating]
 MOST_NUMBERS = 14  # beyond this many attributes the cells are too small for numbers
@@ -46,7 +45,7 @@ def heatmaps_figure(panels: Sequence[Panel], attributes: Sequence[str]) -> bytes
         for axes in grid.flat[len(panels) :]:
             axes.set_visible(False)
         for axes, panel in zip(grid.flat, panels):
-            _draw_panel(axes, panel, [short(name, 12) for name in attributes])
+            draw_panel(axes, panel, [short(name, 12) for name in attributes])
         scale = ScalarMappable(Normalize(-1, 1), SIGNED)
         bar = drawn.colorbar(scale, ax=grid, shrink=min(0.8, 2.4 / (rows * side)), aspect=20, pad=0.02)
         bar.set_label("row acts on column: signed strength")
@@ -54,7 +53,8 @@ def heatmaps_figure(panels: Sequence[Panel], attributes: Sequence[str]) -> bytes
         return png(drawn)
 
 
-def _draw_panel(axes: Axes, panel: Panel, names: Sequence[str]) -> None:
+def draw_panel(axes: Axes, panel: Panel, names: Sequence[str], reach: float = 1.0) -> None:
+    """One matrix; colours run from -``reach`` to ``reach``, beyond it they stay what they are at the ends."""
     n = len(names)
     axes.set(xlim=(-0.5, n - 0.5), ylim=(n - 0.5, -0.5), aspect="equal")
     axes.set_title(panel.title)
@@ -62,7 +62,7 @@ def _draw_panel(axes: Axes, panel: Panel, names: Sequence[str]) -> None:
     places = [cell for cell in off_diagonal if np.isfinite(panel.values[cell])]
     sure = np.ones((n, n)) if panel.confidence is None else panel.confidence
     halves = [0.48 * float(np.sqrt(sure[cell])) for cell in places]
-    colours = [SIGNED((float(panel.values[cell]) + 1) / 2) for cell in places]
+    colours = [SIGNED((float(panel.values[cell]) / reach + 1) / 2) for cell in places]
     # Collections rather than a patch for each cell: of 40 attributes, a figure in one second instead of thirty.
     squares = [[_square(i, j, 0.48) for i, j in off_diagonal], [_square(*at, half) for at, half in zip(places, halves)]]
     axes.add_collection(PatchCollection(squares[0], facecolor="#f4f5f6", linewidth=0))
@@ -151,33 +151,6 @@ def _network_legend(axes: Axes) -> None:
         Line2D([], [], color=SOFT, linewidth=0.5 + 4.5 * 0.6, label="strength .6"),
     ]
     axes.legend(handles=lines, loc="upper center", bbox_to_anchor=(0.5, 0.03), ncols=2, handlelength=1.8)
-
-
-def agreement_figure(strength: Matrix, standard_error: Matrix, truth: Matrix, attributes: Sequence[str]) -> bytes:
-    """Each directed pair: true strength across, the DisGraph's up with two standard errors; the worst are named."""
-    n = len(attributes)
-    pairs = np.isfinite(strength) & np.isfinite(truth) & np.isfinite(standard_error) & ~np.eye(n, dtype=bool)
-    source, target = np.nonzero(pairs)
-    x, y, error = truth[pairs], strength[pairs], standard_error[pairs]
-    with figure(4.4, 4.2) as drawn:
-        axes = drawn.subplots()
-        reach = 1.08 * max(0.2, float(np.abs(np.concatenate([x, y])).max(initial=0.0)))
-        axes.plot([-reach, reach], [-reach, reach], color=FAINT, linewidth=1, zorder=1)
-        axes.axhline(0, color=FAINT, linewidth=0.6, zorder=0)
-        axes.axvline(0, color=FAINT, linewidth=0.6, zorder=0)
-        axes.errorbar(x, y, yerr=2 * error, fmt="none", ecolor=SOFT, elinewidth=0.7, zorder=2)
-        axes.scatter(x, y, s=20, c=np.where(x < 0, NEGATIVE, POSITIVE), edgecolor="white", linewidth=0.5, zorder=3)
-        halo = withStroke(linewidth=2.5, foreground="white")
-        for k in np.argsort(-np.abs(x - y))[:3]:
-            name = f"{short(attributes[source[k]], 12)} → {short(attributes[target[k]], 12)}"
-            right = x[k] > 0
-            axes.annotate(
-                name, (x[k], y[k]), xytext=(-6 if right else 6, 0), textcoords="offset points", fontsize=7.5,
-                ha="right" if right else "left", va="center", path_effects=[halo],
-            )  # fmt: skip
-        axes.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
-        axes.set(xlabel="true Somers' D", ylabel="strength in the DisGraph (bar: 2 standard errors)")
-        return png(drawn)
 
 
 def readings_figure(tables: Sequence[tuple[str, Matrix]], attributes: Sequence[str]) -> bytes:

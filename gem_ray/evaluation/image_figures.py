@@ -23,7 +23,7 @@ def reconstructions_figure(originals_NHW3: Images, reconstructions_NHW3: Images,
     columns = min(columns, len(originals_NHW3))
     bands = len(originals_NHW3) // columns
     side = originals_NHW3.shape[1]
-    gap, scale = _gap(side), _scale(side)
+    gap, scale = pixel_gap(side), pixel_scale(side)
     pairs = np.stack([originals_NHW3, reconstructions_NHW3])[:, : bands * columns]
     pictures = [mosaic(pairs[:, band * columns : (band + 1) * columns], gap) for band in range(bands)]
     height, width = pictures[0].shape[0] * scale, pictures[0].shape[1] * scale
@@ -40,8 +40,8 @@ def samples_figure(images_NHW3: Images, columns: int = 12) -> bytes:
     columns = min(columns, len(images_NHW3))
     rows = len(images_NHW3) // columns
     side = images_NHW3.shape[1]
-    scale = _scale(side)
-    picture = mosaic(images_NHW3[: rows * columns].reshape(rows, columns, *images_NHW3.shape[1:]), _gap(side))
+    scale = pixel_scale(side)
+    picture = mosaic(images_NHW3[: rows * columns].reshape(rows, columns, *images_NHW3.shape[1:]), pixel_gap(side))
     with canvas(picture.shape[1] * scale + 16, picture.shape[0] * scale + 16) as drawn:
         place(drawn, picture, 8, 8, scale)
         return png(drawn)
@@ -50,7 +50,7 @@ def samples_figure(images_NHW3: Images, columns: int = 12) -> bytes:
 def traversal_figure(through_KTHW3: Images, alone_KTHW3: Images, attributes: Sequence[str]) -> bytes:
     """One start image: every node moved from low to high, through the graph (left) and without it (right)."""
     side = through_KTHW3.shape[2]
-    gap, scale = _gap(side), _scale(side)
+    gap, scale = pixel_gap(side), pixel_scale(side)
     panels = [mosaic(images, gap) for images in (through_KTHW3, alone_KTHW3)]
     height, width = panels[0].shape[0] * scale, panels[0].shape[1] * scale
     names = [short(name) for name in attributes]
@@ -105,10 +105,11 @@ def short(name: str, limit: int = 18) -> str:
     return name if len(name) <= limit else name[: limit - 1] + "…"
 
 
-def _gap(side: int) -> int:
+def pixel_gap(side: int) -> int:
+    """Pixels of an image between two images."""
     return max(1, side // 32)
 
 
-def _scale(side: int) -> int:
+def pixel_scale(side: int) -> int:
     """Device pixels of one image pixel: whole numbers, so that nothing is blurred, and about 100 a side."""
     return max(1, round(110 / side))

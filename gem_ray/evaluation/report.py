@@ -11,10 +11,17 @@ import numpy as np
 
 from gem_ray.config import GemConfig
 from gem_ray.config_json import config_to_json
-from gem_ray.evaluation.drawings import draw_figures
+from gem_ray.evaluation.animation import Film
+from gem_ray.evaluation.associations import Associations
+from gem_ray.evaluation.drawings import draw_figures, draw_films
 from gem_ray.evaluation.evaluate import evaluate
+from gem_ray.evaluation.evaluation_facts import EvaluationFacts, HealthFacts, read_evaluation
+from gem_ray.evaluation.evaluation_tables import evaluation_tables
 from gem_ray.evaluation.facts import Summary
+from gem_ray.evaluation.followers import Follow
 from gem_ray.evaluation.graph_figures import signed
+from gem_ray.evaluation.pictures import make_pictures
+from gem_ray.evaluation.score_meanings import meaning
 from gem_ray.evaluation.summarize import summarize
 from gem_ray.evaluation.summary import cost_words, duration, fidelity_words, format_summary, share
 from gem_ray.storage import Storage
@@ -22,6 +29,7 @@ from gem_ray.storage import Storage
 __all__ = ["Summary", "format_summary", "write_report"]
 MOST_PAIRS = 60
 PIXEL_DENSITY = 1.6
+SCORE_TABLES = 2  # of codes and of named nodes: the others say what the report says elsewhere
 
 
 class Picture(NamedTuple):
@@ -37,6 +45,29 @@ class Picture(NamedTuple):
         return Picture("data:image/png;base64," + base64.b64encode(png).decode(), round(width / PIXEL_DENSITY))
 
 
+class Moving(NamedTuple):
+    """An inlined film, and the picture that stands in for it where nothing is to move."""
+
+    uri: str
+    still: Picture
+
+    @staticmethod
+    def of(film: Film) -> Moving:
+        """From its GIF and PNG bytes."""
+        return Moving("data:image/gif;base64," + base64.b64encode(film.gif).decode(), Picture.of(film.still))
+
+
+class Shown(NamedTuple):
+    """All that a page shows beside the summary; ``scores`` is None where ``jobs.evaluate`` has not been there."""
+
+    figures: dict[str, bytes]
+    films: dict[str, Film]
+    follows: tuple[Follow, ...]
+    associations: Associations | None
+    health: HealthFacts
+    scores: EvaluationFacts | None
+
+
 def write_report(run: Storage, data: Storage, config: GemConfig) -> Summary:
     """Evaluate the newest checkpoint and write ``figures/``, ``summary.json`` and ``report.html`` to the run's folder.
 
@@ -46,20 +77,30 @@ def write_report(run: Storage, data: Storage, config: GemConfig) -> Summary:
         config: the run's configuration
 
     Raises:
-        DataError: no checkpoint to report on, or data that do not fit it
+        DataError: no checkpoint to report on, data that do not fit it, or an ``evaluation.json`` that cannot be read
         StorageError: a folder that cannot be read or written
     """
     found = evaluate(run, data, config)
-    figures = draw_figures(found)
+    extra = make_pictures(found, data)
+    shown = Shown(
+        figures=draw_figures(found, extra),
+        films=draw_films(found, extra),
+        follows=extra.follows,
+        associations=extra.associations,
+        health=extra.health,
+        scores=read_evaluation(run),
+    )
     summary = summarize(found, run)
-    for name, picture in figures.items():
+    for name, picture in shown.figures.items():
         run.write_bytes(f"figures/{name}.png", picture)
+    for name, film in shown.films.items():
+        run.write_bytes(f"figures/{name}.gif", film.gif)
     run.write_bytes("summary.json", summary.to_json().encode())
-    run.write_bytes("report.html", render(summary, figures, config).encode())
+    run.write_bytes("report.html", render(summary, shown, config).encode())
     return summary
 
 
-def render(summary: Summary, figures: dict[str, bytes], config: GemConfig) -> str:
+def render(summary: Summary, shown: Shown, config: GemConfig) -> str:
     """The page; images are inlined, and every text from outside is escaped."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("gem_ray", "evaluation"),
@@ -69,11 +110,17 @@ def render(summary: Summary, figures: dict[str, bytes], config: GemConfig) -> st
         lstrip_blocks=True,
     )
     environment.filters |= {"signed": _signed, "share": share, "duration": duration, "number": _number}
-    environment.globals |= {"fidelity_words": fidelity_words, "cost_words": cost_words}
-    pictures = {name: Picture.of(png) for name, png in figures.items()}
+    environment.globals |= {"fidelity_words": fidelity_words, "cost_words": cost_words, "meaning": meaning}
+    pictures = {name: Picture.of(png) for name, png in shown.figures.items()}
     return environment.get_template("report.html.j2").render(
         summary=summary,
         pictures=pictures,
+        films=[Moving.of(film) for _, film in sorted(shown.films.items())],
+        follows=shown.follows,
+        associations=shown.associations,
+        health=shown.health,
+        scores=shown.scores,
+        score_tables=() if shown.scores is None else evaluation_tables(shown.scores)[:SCORE_TABLES],
         traversals=[picture for name, picture in sorted(pictures.items()) if name.startswith("traversals_")],
         pairs=list(zip(summary.graph.relations[::2], summary.graph.relations[1::2]))[:MOST_PAIRS],
         num_pairs=len(summary.nodes) * (len(summary.nodes) - 1) // 2,

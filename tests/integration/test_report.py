@@ -23,7 +23,17 @@ from gem_ray.data.faces import ATTRIBUTES, face, true_strength
 from gem_ray.data.shards import Manifest, ShardEntry, encode_shard, write_manifest
 from gem_ray.errors import DataError
 from gem_ray.evaluation.evaluate import evaluate, read_rows, readings_of_scores
-from gem_ray.evaluation.report import format_summary, write_report
+from gem_ray.evaluation.evaluation_facts import (
+    EvaluationFacts,
+    HealthFacts,
+    NodeScores,
+    ReconstructionFacts,
+    RelationScores,
+    write_evaluation,
+)
+from gem_ray.evaluation.facts import Summary
+from gem_ray.evaluation.report import Shown, format_summary, render, write_report
+from gem_ray.evaluation.summarize import summarize
 from gem_ray.graph.actor import GraphStore
 from gem_ray.graph.disgraph import DisGraph
 from gem_ray.graph.layers import Layer
@@ -37,7 +47,7 @@ from gem_ray.storage import Storage
 from gem_ray.train.step import Inputs, build_parts, state_tensors, train_step
 
 NUM_IMAGES, HOLDOUT, SIDE, STEPS, SCORED = 240, 80, 32, 40, 64
-VOID_TAGS = {"meta", "img", "br", "link"}
+VOID_TAGS = {"meta", "img", "br", "link", "input"}
 
 
 def make_config(folder: Path, **options: object) -> GemConfig:
@@ -140,6 +150,7 @@ class Page(HTMLParser):
         self.open: list[str] = []
         self.addresses: list[str] = []
         self.ids: list[str] = []
+        self.alternatives: list[str] = []
         self.words = ""
         self.feed(text)
 
@@ -148,6 +159,7 @@ class Page(HTMLParser):
             self.open.append(tag)
         self.addresses += [value or "" for name, value in attrs if name in {"src", "href"}]
         self.ids += [value or "" for name, value in attrs if name == "id"]
+        self.alternatives += [value or "" for name, value in attrs if name == "alt"]
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
@@ -164,7 +176,10 @@ def test_the_page_is_whole_and_asks_for_nothing_outside_itself(finished):
     assert page.open == []
     pictures = [address for address in page.addresses if not address.startswith("#")]
     assert len(pictures) >= 10
-    assert all(address.startswith("data:image/png;base64,") for address in pictures)
+    assert all(re.match("data:image/(png|gif);base64,", address) for address in pictures)
+    assert sum(address.startswith("data:image/gif") for address in pictures) == 2
+    assert len(page.alternatives) == len(pictures), "every picture is told in words"
+    assert all(len(text) > 20 for text in page.alternatives)
     assert {address[1:] for address in page.addresses if address.startswith("#")} <= set(page.ids)
     assert not re.search(r"@import|url\(|<script|https?://(?!www\.w3\.org)", re.sub(r"data:image[^\"]*", "", text))
 
@@ -189,12 +204,100 @@ def test_the_page_shows_what_the_run_was_and_which_mechanisms_were_on(finished):
 
 def test_every_figure_lies_beside_the_page(finished):
     run, _, _ = finished
-    names = {name.removeprefix("figures/").removesuffix(".png") for name in run.list("figures")}
-    assert names == {
+    names = {name.removeprefix("figures/") for name in run.list("figures")}
+    pictures = {
         "reconstructions", "samples", "latents", "changes", "relations", "network", "agreement", "readings",
-        "losses", "rescoring", "ranking", "fidelity", "traversals_1", "traversals_2", "traversals_3",
+        "losses", "rescoring", "ranking", "fidelity", "traversals_1", "traversals_2", "traversals_3", "swaps",
+        "follows", "associations", "against_truth",
     }  # fmt: skip
-    assert all(run.read_bytes(f"figures/{name}.png").startswith(b"\x89PNG") for name in names)
+    assert names == {f"{name}.png" for name in pictures} | {"film_1.gif", "film_2.gif"}
+    for name in names:
+        magic = b"\x89PNG" if name.endswith("png") else b"GIF89a"
+        assert run.read_bytes(f"figures/{name}").startswith(magic)
+    assert len(run.read_bytes("report.html")) < 15e6
+
+
+def test_the_page_has_a_section_for_every_kind_of_picture(finished):
+    page = Page(finished[0].read_bytes("report.html").decode())
+    sections = {"reconstructions", "traversals", "swaps", "nodes", "disentanglement", "relations", "training"}
+    assert sections <= set(page.ids)
+    words = " ".join(page.words.split())
+    for part in ("Hold the moving pictures still", "What follows", "Node swaps", "their difference on a finer scale"):
+        assert part in words, part
+    assert "python -m jobs.evaluate run.name=small" in words, "without scores the page says how to get them"
+    told = " ".join(page.alternatives)
+    assert "going from low to high and back" in told
+    assert "the true factors of held-out images (80)" in told
+
+
+def make_facts(step: int, warnings: tuple[str, ...] = (), ignored: bool = False) -> EvaluationFacts:
+    """An evaluation of which only scores, node and health are of interest."""
+    reconstruction = ReconstructionFacts(
+        num_images=80, mse=0.1, psnr_db=10.0, ssim=0.5, explained=0.1, lpips=None, perceptual=None,
+        perceptual_network=None,
+    )  # fmt: skip
+    node = NodeScores(
+        name="bald", auroc=0.625, auroc_rel=0.5, spearman=0.3, spearman_rel=0.2, order=0.4, order_rel=0.1, runner_up=0.1
+    )
+    health = HealthFacts(
+        latent_dim=1, active_units=0, kl_nats=0.0, kl_per_latent=(0.0,), change_per_latent=(0.0,),
+        change_per_node={"bald": 0.0}, ignored=ignored, warnings=warnings,
+    )  # fmt: skip
+    return EvaluationFacts(
+        run="small", step=step, seed=0, data_uri="d", data_source="faces", images="80 images", reduction="none",
+        factors=(), before={"mig": 0.1234, "tad": 1.5}, after={"mig": 0.0567, "tad": 1.25}, named_before={},
+        named_after={}, nodes=(node,), reconstruction=reconstruction, distances=None,
+        relations=RelationScores(
+            truth=None, graphs=(), fidelity_gap=None, fidelity_noise=None, traversal_gap=None
+        ), health=health, settings={}, seconds={"cpu": 0.0},
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def summary(finished: tuple[Storage, Storage, GemConfig]) -> Summary:
+    """The numbers of the run."""
+    run, data, config = finished
+    return summarize(evaluate(run, data, config), run)
+
+
+@pytest.mark.parametrize(("step", "stale"), [(STEPS, False), (STEPS - 10, True)])
+def test_scores_stand_on_the_page_before_and_after_the_graph_with_their_meaning(finished, summary, step, stale):
+    facts = make_facts(step, ignored=stale)
+    shown = Shown(figures={}, films={}, follows=(), associations=None, health=facts.health, scores=facts)
+    words = " ".join(Page(render(summary, shown, finished[2])).words.split())
+    for part in (
+        "MIG 0.123 0.057 gap in information",
+        "TAD (sum over captured labels) 1.500 1.250",
+        "bald 0.625 0.500",
+    ):
+        assert part in words, part
+    assert ("These scores are of step 30" in words) == stale
+    assert ("The code is ignored: none of these scores means anything" in words) == stale
+    assert "Not measured yet" not in words
+
+
+def test_a_run_whose_decoder_is_deaf_is_told_so_before_anything_else(finished, tmp_path):
+    run, data, config = finished
+    copy = copied(run, tmp_path, config)
+    checkpoint = load_checkpoint(copy)
+    assert checkpoint is not None
+    deaf = {name: 0 * value if "decoder" in name else value for name, value in checkpoint.model.items()}
+    save_checkpoint(copy, replace(checkpoint, model=deaf), keep=3)
+    write_evaluation(copy, make_facts(STEPS))
+    write_report(copy, data, config)
+    words = " ".join(Page(copy.read_bytes("report.html").decode()).words.split())
+    assert words.index("The code of this run is ignored") < words.index("PSNR of held-out")
+    assert "the decoder ignores the code" in words
+    assert "MIG 0.123 0.057" in words, "the scores are read from the run's folder"
+    assert "the decoder ignores the code" not in run.read_bytes("report.html").decode()
+
+
+def copied(run: Storage, folder: Path, config: GemConfig) -> Storage:
+    """Another run with the same files."""
+    copy = Storage(str(folder / "small"), config.storage)
+    for name in run.list():
+        copy.write_bytes(name, run.read_bytes(name))
+    return copy
 
 
 def test_the_summary_holds_the_numbers_that_can_be_computed_again(finished):
@@ -254,9 +357,7 @@ def test_fidelity_and_noise_are_told_edge_by_edge(finished):
 
 def test_costs_and_looks_of_a_run_with_a_store_are_on_the_page(finished, tmp_path):
     run, data, config = finished
-    copy = Storage(str(tmp_path / "small"), config.storage)
-    for name in run.list():
-        copy.write_bytes(name, run.read_bytes(name))
+    copy = copied(run, tmp_path, config)
     store = GraphStore(copy, "small", ATTRIBUTES, config.graph)
     cost = {"asked": 60, "stored": 4, "failed": 1, "prompt_tokens": 600, "cached_tokens": 450, "seconds": 2.0}
     kinds = (EvidenceKind.SCORES, EvidenceKind.SAMPLES, EvidenceKind.SAMPLES)
@@ -325,7 +426,9 @@ def test_a_photographic_run_without_truth_or_mllm_gets_a_report_too(tmp_path):
     page = Page(run.read_bytes("report.html").decode())
     assert page.open == []
     assert "No MLLM was asked" in page.words
-    assert not {"figures/agreement.png", "figures/network.png", "figures/losses.png"} & set(run.list("figures"))
+    absent = {"agreement", "network", "losses", "against_truth", "associations", "follows"}
+    assert not {f"figures/{name}.png" for name in absent} & set(run.list("figures"))
+    assert {"figures/swaps.png", "figures/film_1.gif", "figures/film_2.gif"} <= set(run.list("figures"))
 
 
 def test_a_report_on_photographs_that_the_model_cannot_tell_warns_first(tmp_path):

@@ -11,7 +11,6 @@ from PIL import Image
 from gem_ray.evaluation.curve_figures import latents_figure, losses_figure, rescoring_figure, smoothed
 from gem_ray.evaluation.graph_figures import (
     Panel,
-    agreement_figure,
     heatmaps_figure,
     network_figure,
     readings_figure,
@@ -26,6 +25,7 @@ from gem_ray.evaluation.image_figures import (
     traversal_figure,
 )
 from gem_ray.evaluation.plot_style import NEGATIVE, POSITIVE, SIGNED, mosaic, readable_on
+from gem_ray.evaluation.truth_figures import LEAST_REACH, against_truth_figure, agreement_figure
 
 NAMES = ("bangs", "cost in $ or 100%", "<b>bold</b>", "a name that is much too long for any figure")
 
@@ -191,3 +191,26 @@ def test_names_are_cut_where_they_do_not_fit():
 def test_numbers_stay_readable_on_both_ends_of_the_scale_and_in_the_middle():
     assert readable_on(SIGNED(0.0)) == readable_on(SIGNED(1.0)) == "white"
     assert readable_on(SIGNED(0.5)) != "white"
+
+
+@pytest.mark.parametrize("nodes", [2, 6, 20])
+def test_the_graph_stands_beside_the_truth_and_their_difference(nodes):
+    rng = np.random.default_rng(0)
+    truth = rng.uniform(-1, 1, (nodes, nodes))
+    truth[0, 1] = np.nan
+    names = [f"attribute {k}" for k in range(nodes)]
+    assert picture(against_truth_figure(Panel(title="DisGraph", values=truth), truth, names)).size > 0
+
+
+def test_a_graph_that_is_right_shows_no_colour_in_the_difference_and_one_that_is_off_does():
+    truth = np.array([[0.0, 0.8], [0.7, 0.0]])
+    right = against_truth_figure(Panel(title="DisGraph", values=truth), truth, ["a", "b"])
+    off = against_truth_figure(Panel(title="DisGraph", values=truth + LEAST_REACH), truth, ["a", "b"])
+    third = picture(off).shape[1] * 3 // 4  # beyond it lies only the third table, and its bar in both
+    darkest = "#" + "".join(f"{round(255 * part):02x}" for part in SIGNED(1.0)[:3])
+
+    def amount(png: bytes) -> int:
+        rgb = [int(darkest[i : i + 2], 16) for i in (1, 3, 5)]
+        return int((np.abs(picture(png)[:, third:] - rgb).max(axis=2) <= 12).sum())
+
+    assert amount(off) > 20 * max(1, amount(right))
