@@ -20,7 +20,7 @@ from gem_ray.table.cells import Cell, check_equal_budget
 from gem_ray.table.cells_csv import cells_csv, differences_csv
 from gem_ray.table.charts import differences_chart, methods_chart
 from gem_ray.table.cluster import CellTasks, local_cpus, local_parallel, parallel_cells
-from gem_ray.table.markdown import Contents, markdown
+from gem_ray.table.markdown import Contents, markdown, plural
 from gem_ray.table.records import read_records
 from gem_ray.table.running import Failure, run_cells
 from gem_ray.table.shared_scores import ScoresRun, make_scores
@@ -43,7 +43,7 @@ def make_table(config: GemConfig, cells: Sequence[Cell], scores: Sequence[Scores
     check_equal_budget(cells)
     finished = [cell for cell in cells if is_finished(cell)]
     missing = [cell for cell in cells if cell not in finished]
-    print(f"{len(cells)} cells, {len(finished)} of them finished: {config.table.output}", flush=True)
+    print(f"{plural(len(cells), 'cell')}, {len(finished)} of them finished: {config.table.output}", flush=True)
     failures: list[Failure] = []
     if missing:
         parallel = local_parallel(cells, config.table.parallel)
@@ -70,7 +70,7 @@ def run_missing(missing: Sequence[Cell], scores: Sequence[ScoresRun], wanted: in
     if ready:
         resources = ray.cluster_resources()
         parallel = parallel_cells(ready, wanted, resources.get("CPU", 0.0), resources.get("GPU", 0.0))
-        print(f"running {len(ready)} cells, {parallel} at a time", flush=True)
+        print(f"running {plural(len(ready), 'cell')}, {parallel} at a time", flush=True)
         tasks = CellTasks()
         failures += run_cells(ready, tasks.run, steps_done, tasks.stop, parallel, num_finished)
     return failures

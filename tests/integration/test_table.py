@@ -104,7 +104,7 @@ def test_a_killed_table_goes_on_from_the_checkpoints_of_its_cells_and_does_not_r
     before = {name: run.read_bytes("cell.json") for name, run in cells.items()}
     stamps = {name: (run.local_path / "evaluation.json").stat().st_mtime_ns for name, run in cells.items()}
     assert start(tmp_path, log).wait(200) == 0, log.read_text()[-4000:]
-    assert "2 of them finished" in log.read_text()
+    assert "2 cells, 2 of them finished" in log.read_text()
     assert "started Ray" not in log.read_text()
     assert {name: run.read_bytes("cell.json") for name, run in cells.items()} == before
     assert {name: (run.local_path / "evaluation.json").stat().st_mtime_ns for name, run in cells.items()} == stamps
