@@ -24,7 +24,7 @@ SIDE, NUM_IMAGES, HOLDOUT, CROP = 32, 80, 16, 40
 STRENGTH = np.array([[0.0, 0.4, -0.5], [0.7, 0.0, -0.3], [-0.6, 0.0, 0.0]])
 
 
-def write_run(folder: Path, node_dim: int = 1, gnn_layers: int = 1) -> Path:
+def write_run(folder: Path, node_dim: int = 1, gnn_layers: int = 1, graph: str = "refined") -> Path:
     """A run's folder with data beside it; gives the run's."""
     data = Storage(str(folder / "data"), StorageConfig())
     images = np.random.default_rng(5).integers(0, 256, (NUM_IMAGES, SIDE, SIDE, 3), dtype=np.uint8)
@@ -51,7 +51,12 @@ def write_run(folder: Path, node_dim: int = 1, gnn_layers: int = 1) -> Path:
         data=DataConfig(uri=data.uri, holdout=HOLDOUT),
         prepare=PrepareConfig(crop=0),
         model=ModelConfig(
-            attributes=list(ATTRIBUTES), node_dim=node_dim, residual_dim=4, network="burgess", gnn_layers=gnn_layers
+            attributes=list(ATTRIBUTES),
+            node_dim=node_dim,
+            residual_dim=4,
+            network="burgess",
+            gnn_layers=gnn_layers,
+            graph=graph,
         ),
     )
     torch.manual_seed(3)
@@ -97,3 +102,9 @@ def any_model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
 @pytest.fixture
 def images() -> torch.Tensor:
     return torch.rand(3, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture
+def baseline(tmp_path: Path) -> TrainedModel:
+    """A model without a graph network."""
+    return gem_ray.load(write_run(tmp_path, graph="none"))

@@ -166,3 +166,11 @@ def test_the_graph_can_be_read(model: TrainedModel):
     assert "+0.70" in text
     assert "acts on male: +0.70" in str(relation)
     assert graph.to_dict()[0]["source"] == "beard"
+
+
+def test_in_a_baseline_nothing_follows_and_nothing_acts(baseline: TrainedModel, images: torch.Tensor):
+    effect = baseline.effect(images, {"male": 2.0})
+    assert effect == pytest.approx({"male": 2.0, "beard": 0.0, "makeup": 0.0}, abs=1e-5)
+    assert torch.equal(baseline.edit(images, {"male": 2.0}), baseline.edit(images, {"male": 2.0}, propagate=False))
+    assert {relation.refined for relation in baseline.graph} == {0.0}
+    assert baseline.graph["beard", "male"].strength == pytest.approx(0.7)
