@@ -7,7 +7,9 @@ records are shuffled inside windows of a few shards: a function of (seed, epoch,
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -26,6 +28,27 @@ class Piece:
 
     def __len__(self) -> int:
         return self.high - self.low
+
+
+def missing_pieces(starts: Sequence[int], done: Sequence[tuple[int, int]], stop: int, size: int) -> list[Piece]:
+    """Images [0, stop) that are in no part, in pieces of at most ``size`` that lie in one shard.
+
+    Args:
+        starts: number of the first image of each shard, and the count behind the last
+        done: [start, stop) of the parts that are there
+    """
+    pieces = []
+    for shard, (low, high) in enumerate(pairwise(starts)):
+        at = low
+        while at < min(high, stop):
+            inside = [end for start, end in done if start <= at < end]
+            if inside:
+                at = max(inside)
+                continue
+            end = min([high, stop, at + size, *(start for start, _ in done if start > at)])
+            pieces.append(Piece(shard, at - low, end - low))
+            at = end
+    return pieces
 
 
 def steps_per_epoch(num_records: int, batch_size: int) -> int:

@@ -6,7 +6,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -113,27 +112,6 @@ def find_source(wanted: EncodeConfig, model: TrainedModel, config: GemConfig) ->
 def absolute(uri: str) -> str:
     """A local path from the root of the file system; URIs, and nothing, stay as they are."""
     return uri if not uri or "://" in uri else str(Path(uri).absolute())
-
-
-def missing_pieces(starts: Sequence[int], done: Sequence[tuple[int, int]], stop: int, size: int) -> list[Piece]:
-    """Images [0, stop) that are in no part, in pieces of at most ``size`` that lie in one shard.
-
-    Args:
-        starts: number of the first image of each shard, and the count behind the last
-        done: [start, stop) of the parts that are there
-    """
-    pieces = []
-    for shard, (low, high) in enumerate(pairwise(starts)):
-        at = low
-        while at < min(high, stop):
-            inside = [end for start, end in done if start <= at < end]
-            if inside:
-                at = max(inside)
-                continue
-            end = min([high, stop, at + size, *(start for start, _ in done if start > at)])
-            pieces.append(Piece(shard, at - low, end - low))
-            at = end
-    return pieces
 
 
 def read_files(task: pa.Table, parts: list[ray.ObjectRef], shape: ImageShape) -> pa.Table:

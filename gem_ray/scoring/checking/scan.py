@@ -13,7 +13,7 @@ import asyncio
 import hashlib
 import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 import ray
 
 from gem_ray.config import GemConfig
-from gem_ray.data.order import Piece
+from gem_ray.data.order import missing_pieces
 from gem_ray.data.ray_manners import quiet_ray_data, raising_own_errors, well_behaved
 from gem_ray.data.reading import pieces_dataset
 from gem_ray.data.shards import Manifest, pixels_of, read_manifest
@@ -95,7 +95,7 @@ def scan(config: GemConfig, run: Storage, data: Storage, app: str, model: str, p
         ScorerError: the MLLM was silent for too long, or changed; finished parts are kept
     """
     plan = make_plan(config, run, data, app, model)
-    missing = missing_pieces(plan.manifest, find_parts(run, plan), plan.stop, config.scan.part_images)
+    missing = missing_pieces(plan.manifest.starts.tolist(), find_parts(run, plan), plan.stop, config.scan.part_images)
     asked = stored = 0
     finished = plan.stop - sum(len(piece) for piece in missing)
     if missing:
@@ -133,27 +133,6 @@ def build_asker(config: GemConfig, run: Storage, attributes: tuple[str, ...], ap
     """Who asks the application ``app`` in the name of the run."""
     scorer = ServeScorer(app, config.scoring.deadline_s)
     return Asker(config.scoring, run, attributes, scorer, model, lambda name, amount, **labels: None)
-
-
-def missing_pieces(manifest: Manifest, done: Sequence[tuple[int, int]], stop: int, size: int) -> list[Piece]:
-    """Records [0, stop) that are in no part, cut into pieces of at most ``size`` records of one shard.
-
-    Args:
-        done: [start, stop) of the parts that are there
-    """
-    covered = np.zeros(stop, dtype=bool)
-    for start, end in done:
-        covered[start:end] = True
-    pieces = []
-    for shard, (low, high) in enumerate(zip(manifest.starts[:-1].tolist(), manifest.starts[1:].tolist())):
-        left = np.flatnonzero(~covered[low : min(high, stop)])
-        # Runs of neighbours: a gap in the numbers begins another piece.
-        for run in np.split(left, np.flatnonzero(np.diff(left) > 1) + 1):
-            pieces += [
-                Piece(shard, int(run[at]), int(run[min(at + size, len(run)) - 1]) + 1)
-                for at in range(0, len(run), size)
-            ]
-    return pieces
 
 
 def find_parts(run: Storage, plan: Plan) -> list[tuple[int, int]]:

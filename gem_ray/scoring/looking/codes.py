@@ -16,6 +16,7 @@ from gem_ray.data.shards import read_manifest, read_records
 from gem_ray.errors import DataError
 from gem_ray.graph.disgraph import DisGraph
 from gem_ray.models.gem import Gem
+from gem_ray.models.restoring import restore_gem
 from gem_ray.storage import Storage
 
 NUM_CODES = 512  # images whose codes say how far a node goes: of an attribute that 2 % of them show, about ten
@@ -103,15 +104,9 @@ def load_gem(checkpoint: Checkpoint) -> Gem:
         DataError: its tensors do not fit its configuration
     """
     config = config_from_json(checkpoint.state["config"])
-    model = Gem(config.model, int(checkpoint.state["image_size"])).eval()
     tensors = {name.removeprefix("gem."): value for name, value in checkpoint.model.items() if name.startswith("gem.")}
-    try:
-        model.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise DataError(
-            f"the checkpoint of step {checkpoint.step} does not fit its own configuration: {error}"
-        ) from error
-    return model
+    size = int(checkpoint.state["image_size"])
+    return restore_gem(config.model, size, tensors, f"the checkpoint of step {checkpoint.step}")
 
 
 def read_some(images: ImageSource, rng: np.random.Generator, most: int = NUM_CODES) -> NDArray[np.uint8]:

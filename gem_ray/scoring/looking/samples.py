@@ -12,10 +12,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gem_ray.models.recombination import recombine
 from gem_ray.scoring.looking.codes import ImageSource, NewestModel, newest_model, read_some
 from gem_ray.storage import Storage
 
@@ -66,12 +66,4 @@ def recombined_codes(newest: NewestModel, images: ImageSource, num_codes: int, s
     """
     rng = np.random.default_rng([seed, 7])
     mu, logvar = newest.encode(read_some(images, rng))
-    noise = torch.from_numpy(rng.standard_normal((num_codes, mu.shape[1]))).to(mu.dtype)
-    model, width = newest.model, newest.model.config.node_dim
-    blocks = [slice(start, start + width) for start in range(0, model.named_dim, width)]
-    blocks.append(slice(model.named_dim, model.latent_dim))
-    codes = torch.empty(num_codes, mu.shape[1], dtype=mu.dtype)
-    for block in blocks:
-        rows = torch.from_numpy(rng.integers(len(mu), size=num_codes))
-        codes[:, block] = mu[rows, block] + (0.5 * logvar[rows, block]).exp() * noise[:, block]
-    return codes
+    return recombine(mu, logvar, newest.model.config.node_dim, newest.model.named_dim, num_codes, rng)

@@ -8,6 +8,7 @@ import pytest
 from gem_ray.data.order import (
     Piece,
     epoch_order,
+    missing_pieces,
     rank_batch,
     rank_pieces,
     steps_per_epoch,
@@ -78,3 +79,33 @@ def test_windows_are_shuffled_each_in_its_own_way():
 def test_a_batch_larger_than_the_data_names_both_and_the_remedy():
     with pytest.raises(DataError, match=r"data\.batch_size=128 is more than the 100 records .* prepare more images"):
         steps_per_epoch(100, 128)
+
+
+@pytest.mark.parametrize(
+    ("starts", "done", "stop", "size", "expected"),
+    [
+        ([0, 10], [], 10, 4, [(0, 0, 4), (0, 4, 8), (0, 8, 10)]),
+        ([0, 5, 12], [], 12, 4, [(0, 0, 4), (0, 4, 5), (1, 0, 4), (1, 4, 7)]),
+        ([0, 5, 12], [(4, 5), (5, 9)], 12, 4, [(0, 0, 4), (1, 4, 7)]),
+        ([0, 10], [(2, 5), (4, 7)], 10, 4, [(0, 0, 2), (0, 7, 10)]),
+        ([0, 10], [(0, 10)], 10, 4, []),
+        ([0, 5, 12], [], 3, 10, [(0, 0, 3)]),
+        ([0, 5, 12], [(0, 4)], 6, 10, [(0, 4, 5), (1, 0, 1)]),
+    ],
+)
+def test_what_is_in_no_part_is_cut_into_pieces_of_one_shard(starts, done, stop, size, expected):
+    assert missing_pieces(starts, done, stop, size) == [Piece(*piece) for piece in expected]
+
+
+def test_pieces_cover_the_missing_records_once_within_shards_and_size():
+    rng = np.random.default_rng(7)
+    for _ in range(100):
+        starts = np.concatenate([[0], np.cumsum(rng.integers(1, 30, size=4))]).tolist()
+        stop, size = int(rng.integers(1, starts[-1] + 1)), int(rng.integers(1, 12))
+        done = [(int(a), int(a) + int(b)) for a, b in rng.integers(0, 12, size=(4, 2))]
+        pieces = missing_pieces(starts, done, stop, size)
+        covered = {record for start, end in done for record in range(start, end)}
+        found = [starts[p.shard] + at for p in pieces for at in range(p.low, p.high)]
+        assert found == [record for record in range(stop) if record not in covered]
+        assert all(0 < len(piece) <= size for piece in pieces)
+        assert all(piece.high <= starts[piece.shard + 1] - starts[piece.shard] for piece in pieces)

@@ -16,27 +16,11 @@ from gem_ray.config import EncodeConfig, GemConfig, StorageConfig
 from gem_ray.data.order import Piece
 from gem_ray.data.reading import read_piece
 from gem_ray.errors import ConfigError
-from gem_ray.inference.encode_sources import ImageFiles, Prepared, find_source, missing_pieces
+from gem_ray.inference.encode_sources import ImageFiles, Prepared, find_source
 from gem_ray.inference.encoding import EncodeWorker, claim_folder, encoded_part, parts_done
 from gem_ray.inference.trained import TrainedModel
 from gem_ray.models.gem import Gem
 from gem_ray.storage import Storage
-
-
-@pytest.mark.parametrize(
-    ("starts", "done", "stop", "size", "expected"),
-    [
-        ([0, 10], [], 10, 4, [(0, 0, 4), (0, 4, 8), (0, 8, 10)]),
-        ([0, 5, 12], [], 12, 4, [(0, 0, 4), (0, 4, 5), (1, 0, 4), (1, 4, 7)]),
-        ([0, 5, 12], [(4, 5), (5, 9)], 12, 4, [(0, 0, 4), (1, 4, 7)]),
-        ([0, 10], [(2, 5), (4, 7)], 10, 4, [(0, 0, 2), (0, 7, 10)]),
-        ([0, 10], [(0, 10)], 10, 4, []),
-        ([0, 5, 12], [], 3, 10, [(0, 0, 3)]),
-        ([0, 5, 12], [(0, 4)], 6, 10, [(0, 4, 5), (1, 0, 1)]),
-    ],
-)
-def test_what_is_in_no_part_is_cut_into_pieces_of_one_shard(starts, done, stop, size, expected):
-    assert missing_pieces(starts, done, stop, size) == [Piece(*piece) for piece in expected]
 
 
 def test_a_worker_writes_the_codes_that_the_model_gives(run_folder: Path, model: TrainedModel, tmp_path: Path):

@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 
 from gem_ray.config import StorageConfig
-from gem_ray.data.order import Piece
 from gem_ray.data.shards import Manifest, ShardEntry
 from gem_ray.errors import DataError
 from gem_ray.messages import ScoreAnswer
 from gem_ray.scoring.asking.prompts import missing
 from gem_ray.scoring.asking.scripted import answer_of_value
-from gem_ray.scoring.checking.scan import Plan, encode_part, find_parts, missing_pieces, read_parts
+from gem_ray.scoring.checking.scan import Plan, encode_part, find_parts, read_parts
 from gem_ray.scoring.rescoring.scores import ScoreTable
 from gem_ray.storage import Storage
 
@@ -51,24 +50,6 @@ def write_part(run: Storage, plan: Plan, start: int, stop: int) -> ScoreTable:
 @pytest.fixture
 def run(tmp_path) -> Storage:
     return Storage(str(tmp_path), StorageConfig())
-
-
-def test_pieces_cover_the_missing_records_once_within_shards_and_size():
-    rng = np.random.default_rng(7)
-    for _ in range(100):
-        manifest = make_manifest(*rng.integers(1, 30, size=4).tolist())
-        stop, size = int(rng.integers(1, manifest.count + 1)), int(rng.integers(1, 12))
-        done = [(int(a), int(a) + int(b)) for a, b in rng.integers(0, 12, size=(4, 2))]
-        pieces = missing_pieces(manifest, done, stop, size)
-        covered = {record for start, end in done for record in range(start, end)}
-        found = [int(manifest.starts[p.shard]) + at for p in pieces for at in range(p.low, p.high)]
-        assert found == [record for record in range(stop) if record not in covered]
-        assert all(0 < len(piece) <= size for piece in pieces)
-        assert all(piece.high <= manifest.shards[piece.shard].count for piece in pieces)
-
-
-def test_a_fresh_scan_is_cut_at_shards():
-    assert missing_pieces(make_manifest(6, 4), [], 9, 4) == [Piece(0, 0, 4), Piece(0, 4, 6), Piece(1, 0, 3)]
 
 
 def test_parts_come_back_as_one_table_in_order(run: Storage):
