@@ -13,7 +13,8 @@ from PIL import Image
 Colour = tuple[int, int, int]
 COLOURS = (255, 128, 64)
 """Palettes to try, the richest first; one colour is left to what does not change between frames."""
-PALETTE_PIXELS = 1_000_000
+PALETTE_PIXELS = 300_000
+SHADE = 4
 CELL = 8
 WHITE = (255, 255, 255)
 
@@ -79,7 +80,9 @@ def _palette(frames_THW3: NDArray[np.uint8], colours: int, exact: Sequence[Colou
     """One palette of all frames, so that nothing that stands still changes colour."""
     pixels = frames_THW3.reshape(-1, 3)
     some = pixels[:: max(1, len(pixels) // PALETTE_PIXELS)]
-    counted = Image.fromarray(some[None]).quantize(colours - len(exact), method=Image.Quantize.MEDIANCUT)
+    # Every shade once: by their numbers, white paper would take the colours that pictures need.
+    shades = some[np.unique(some // SHADE, axis=0, return_index=True)[1]]
+    counted = Image.fromarray(shades[None]).quantize(colours - len(exact), method=Image.Quantize.MEDIANCUT, kmeans=1)
     found = np.array(counted.getpalette(), dtype=np.int64).reshape(-1, 3)
     # Pillow looks colours up in cells of some levels: a neighbour in the same cell could take an exact colour's place.
     near = np.abs(found[:, None] - np.array(exact)[None]).max(axis=-1).min(axis=1) < CELL

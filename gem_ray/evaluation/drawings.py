@@ -30,7 +30,7 @@ from gem_ray.graph.layers import confidence_of
 from gem_ray.messages import EvidenceKind
 
 SHOWN_RECONSTRUCTIONS = 36
-MOST_FILM_BYTES = 1_200_000  # a report stays under 15 MB
+MOST_FILM_BYTES = 1_600_000  # a report stays under 15 MB
 MOST_DRAWN_NODES = 16  # an arrow for every pair of more nodes cannot be told apart
 
 

@@ -9,7 +9,7 @@ import io
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.colors import to_rgb
+from matplotlib.colors import to_hex, to_rgb
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -29,7 +29,8 @@ def _rgb(colour: str) -> Colour:
     return red, green, blue
 
 
-EXACT = (WHITE, _rgb(FAINT), _rgb(ACCENT), _rgb(INK))
+# The pale end of the heat among them: it has few of a film's shades, and would be given one colour.
+EXACT = (WHITE, _rgb(FAINT), _rgb(ACCENT), *(_rgb(to_hex(HEAT(step))) for step in np.linspace(0.05, 1, 20)))
 
 
 def propagation_film(
