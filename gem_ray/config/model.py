@@ -28,8 +28,8 @@ class ModelConfig:
     gnn_hidden: int = 16
     """Width of the node features between rounds (unused with one round)."""
     graph: str = "refined"
-    """Relations between nodes: ``refined`` (the DisGraph plus a learned offset), ``prior`` (the DisGraph as it is), or
-    ``none``: no graph network, the decoder sees z (the baselines)."""
+    """Relations between nodes: ``refined`` (the DisGraph plus a learned offset), ``prior`` (the DisGraph as it is, and
+    with one round nothing learned), or ``none``: no graph network, the decoder sees z (the baselines)."""
     learner: str = "free"
     """With ``graph=refined``, the learned offset: a ``free`` directed matrix, or products of two ``projections``."""
     learner_rank: int = 4

@@ -52,8 +52,8 @@ class ObjectiveConfig:
     few nodes it pushes related attributes apart. 0 turns it off."""
     align_weight: float = 200.0
     """l_align: pull of each node to the MLLM's score on the scored images; 0 turns it off."""
-    align_on: str = "z"
-    """Which code is aligned: ``z`` or ``z_rel``."""
+    align_on: str = "z_rel"
+    """Which code is aligned: ``z_rel``, so that the relations explain what goes together and z need not, or ``z``."""
     align_batch: int = 64
     """Scored images of one step over all workers."""
     perceptual_weight: float = 0.0

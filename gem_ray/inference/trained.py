@@ -97,9 +97,7 @@ class TrainedModel:
     @property
     def graph(self) -> RelationGraph:
         """The relations, readable: ``print(model.graph)``, ``model.graph["male", "beard"].strength``."""
-        adjacency = self.gem.refined_adjacency(self.strength)
-        # A model of a baseline has no graph network: nothing acts on anything in it.
-        acting = torch.zeros_like(adjacency) if self.gem.graph_network is None else adjacency
+        acting = self.gem.refined_adjacency(self.strength)
         return RelationGraph(self.disgraph, acting.detach().double().cpu().numpy())
 
     @cached_property

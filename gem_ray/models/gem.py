@@ -41,9 +41,10 @@ class Gem(nn.Module):
     The refined adjacency is the DisGraph's strength plus a learned offset: it starts at the prior, follows the prior
     when that changes, and the graph term of the loss pulls the offset to 0 where the prior is sure.
 
-    With ``graph=prior`` nothing is added to the prior, and with ``graph=none`` nothing passes between nodes: z_rel = z,
-    the model of the baselines. Where no free offset is learned, ``edge_offset`` stays 0 and is a probe, whose gradient
-    tells how the loss hangs on each edge; without a graph it is a buffer.
+    With ``graph=prior`` nothing is added to the prior, and a single round of message passing has no weights to learn.
+    With ``graph=none`` nothing passes between nodes: z_rel = z, the model of the baselines. Where no free offset is
+    learned, ``edge_offset`` stays 0 and is a probe, whose gradient tells how the loss hangs on each edge; without a
+    graph it is a buffer.
     """
 
     def __init__(self, config: ModelConfig, image_size: int) -> None:
@@ -62,7 +63,9 @@ class Gem(nn.Module):
             # Not a parameter: DDP waits for a gradient of every parameter.
             self.register_buffer("edge_offset", zeros_KK)
             return
-        self.graph_network = GraphNetwork(config.node_dim, config.gnn_layers, config.gnn_hidden)
+        self.graph_network = GraphNetwork(
+            config.node_dim, config.gnn_layers, config.gnn_hidden, learned=config.graph == "refined"
+        )
         self.edge_offset = nn.Parameter(zeros_KK)
         if config.graph == "refined" and config.learner == "projections":
             self.projections = Projections(config.num_nodes, config.learner_rank)
@@ -123,14 +126,16 @@ class Gem(nn.Module):
         return torch.sigmoid(logits_BCHW)
 
     def refined_adjacency(self, strength_KK: Tensor) -> Tensor:
-        """Prior plus learned offset, in [-1, 1], with an empty diagonal; without a graph the prior, for readers."""
+        """Prior plus learned offset, in [-1, 1], with an empty diagonal; without a graph nothing acts, and it is 0."""
+        if self.graph_network is None:
+            return torch.zeros_like(strength_KK)
         offset_KK = self.edge_offset if self.projections is None else self.edge_offset + self.projections()
         return refine(strength_KK, offset_KK)
 
     def trained_parameters(self) -> list[nn.Parameter]:
-        """What the optimiser moves: every parameter but an ``edge_offset`` that is a probe."""
+        """What the optimiser moves: no frozen parameter, and no ``edge_offset`` that is a probe."""
         learned = self.config.graph == "refined" and self.projections is None
-        return [parameter for name, parameter in self.named_parameters() if learned or name != "edge_offset"]
+        return [p for name, p in self.named_parameters() if p.requires_grad and (learned or name != "edge_offset")]
 
     def node_codes(self, z_BL: Tensor) -> Tensor:
         """The named part as [B, K, D]."""

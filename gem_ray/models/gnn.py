@@ -32,14 +32,16 @@ class GraphNetwork(nn.Module):
         node_dim: D, dimensions of a node on both sides
         layers: rounds of message passing
         hidden: node features between rounds
+        learned: False leaves a single round as it starts; more rounds have nothing to start from and are learned
     """
 
-    def __init__(self, node_dim: int, layers: int, hidden: int) -> None:
+    def __init__(self, node_dim: int, layers: int, hidden: int, learned: bool = True) -> None:
         super().__init__()
         sizes = [node_dim, *[hidden] * (layers - 1), node_dim]
         self.convolutions = nn.ModuleList(DenseGraphConv(a, b) for a, b in pairwise(sizes))
         if layers == 1:
             self._start_at_identity(self.convolutions[0])
+            self.requires_grad_(learned)
 
     @staticmethod
     def _start_at_identity(convolution: DenseGraphConv) -> None:

@@ -120,7 +120,7 @@ def test_the_total_is_the_weighted_sum_of_its_terms():
     torch.testing.assert_close(terms.reconstruction, 0.5 * reconstruction_term(outputs.logits, x, "bernoulli"))
     torch.testing.assert_close(terms.kl, 3.0 * kl_per_dimension(outputs.mu, outputs.logvar).sum())
     torch.testing.assert_close(terms.graph, 7.0 * graph_term(outputs.adjacency, strength, confidence))
-    torch.testing.assert_close(terms.align, 11.0 * align_term(outputs.scored_nodes, targets))
+    torch.testing.assert_close(terms.align, 11.0 * align_term(outputs.scored_nodes_rel, targets))
     torch.testing.assert_close(terms.adversarial, torch.tensor(0.15))
     torch.testing.assert_close(terms.total, sum(terms[1:], torch.tensor(0.0)))
 

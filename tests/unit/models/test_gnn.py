@@ -88,3 +88,16 @@ def test_a_new_single_round_keeps_every_nodes_own_value():
     strength = make_strength()
     expected = codes + torch.einsum("bkd,kj->bjd", codes, normalize_incoming(strength))
     torch.testing.assert_close(GraphNetwork(2, 1, 16)(codes, strength), expected)
+
+
+def test_a_round_that_is_not_learned_passes_messages_as_they_are():
+    network = GraphNetwork(node_dim=2, layers=1, hidden=4, learned=False)
+    assert [parameter.requires_grad for parameter in network.parameters()] == [False] * 3
+    z, strength = torch.randn(5, 3, 2), torch.tensor([[0.0, 0.5, 0.0], [0.2, 0.0, -0.4], [0.0, 0.1, 0.0]])
+    expected = z + torch.einsum("bid,ij->bjd", z, normalize_incoming(strength))
+    assert torch.allclose(network(z, strength), expected, atol=1e-6)
+
+
+def test_further_rounds_have_nothing_to_start_from_and_are_learned():
+    network = GraphNetwork(node_dim=2, layers=2, hidden=4, learned=False)
+    assert all(parameter.requires_grad for parameter in network.parameters())
