@@ -33,6 +33,8 @@ class EvaluateConfig:
     """Threads for the slow metrics; the result does not depend on it."""
     num_images: int = 1_000
     """Images of each kind for the distances between sets of images; 0 leaves these and the perceptual ones out."""
+    sample_images: int = 512
+    """Of drawn faces: images of the model that the shipped MLLM reads, for the relations that they show; 0 for none."""
     network: str = "auto"
     """Network of these distances: ``inception`` (FID, KID), ``nano`` (the shipped MLLM's), or what can be had."""
     networks: str = ""
@@ -50,6 +52,10 @@ class EvaluateConfig:
         check(self.bins >= 2, f"evaluate.bins={self.bins} must be at least 2")
         check(
             self.most_values >= self.bins, f"evaluate.most_values={self.most_values} is below evaluate.bins={self.bins}"
+        )
+        check(
+            self.sample_images == 0 or self.sample_images >= 50,
+            f"evaluate.sample_images={self.sample_images} shows no relation; give at least 50, or 0 for none",
         )
         check(self.workers >= 1, f"evaluate.workers={self.workers} must be at least 1")
         check(

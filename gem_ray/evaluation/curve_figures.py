@@ -21,6 +21,11 @@ TERMS = {
     "align": "Alignment with the MLLM",
     "adversarial": "Adversarial term",
     "discriminator": "Discriminator",
+    "total_correlation": "Total correlation",
+    "latent_critic": "Critic of the latents",
+    "covariance": "Covariance",
+    "contrastive": "Contrastive term",
+    "perceptual": "Perceptual term",
 }
 PLAIN = FuncFormatter(lambda value, _: f"{value:,.10g}".replace("-", "−"))
 

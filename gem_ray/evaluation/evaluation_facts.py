@@ -110,13 +110,15 @@ class GraphScores:
 
     Args:
         graph: ``DisGraph`` (what training was told), ``refined`` (what the model made of it), or ``samples`` and
-            ``traversals`` (what the MLLM saw in the model's own images)
+            ``traversals`` (what the MLLM saw in the model's own images while it trained), or a set of ``own_images``
         rank_correlation: Spearman's of the strengths over all directed pairs
+        slope: of the line through 0 that fits them to the true ones; below 1 they are too weak
     """
 
     graph: str
     agreement: RelationAgreement
     rank_correlation: float | None
+    slope: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

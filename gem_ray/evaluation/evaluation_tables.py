@@ -161,6 +161,7 @@ def _relations(facts: EvaluationFacts) -> FactTable:
             share(one.agreement.sign_agreement),
             share(one.agreement.direction_agreement),
             _number(one.rank_correlation),
+            _number(one.slope, 2),
         )
         for one in facts.relations.graphs
     ]
@@ -170,7 +171,7 @@ def _relations(facts: EvaluationFacts) -> FactTable:
         if facts.relations.fidelity_noise is not None:
             note += f" (a perfect model: {facts.relations.fidelity_noise:.3f}, by chance)"
     return FactTable(
-        "Relations", ("graph", "mean |error|", "signs", "directions", "rank correlation"), tuple(rows), note
+        "Relations", ("graph", "mean |error|", "signs", "directions", "rank correlation", "slope"), tuple(rows), note
     )
 
 

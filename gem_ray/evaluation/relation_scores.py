@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
@@ -15,24 +17,32 @@ from gem_ray.graph.disgraph import DisGraph
 
 
 def relation_scores(
-    graph: DisGraph, refined: NDArray[np.float64], truth: NDArray[np.float64] | None, manifest: Manifest
+    graph: DisGraph,
+    refined: NDArray[np.float64],
+    truth: NDArray[np.float64] | None,
+    manifest: Manifest,
+    read: Mapping[str, NDArray[np.float64]],
 ) -> RelationScores:
     """All graphs of a run against the truth [K, K] (None where it is not known).
 
     Args:
         refined: [K, K] the adjacency that the model refined
+        read: further ones by name, see ``own_images.relations_of_own_images``
     """
     sampled = np.where(np.isfinite(graph.sampled_standard_error), graph.sampled, np.nan)
     shown = np.where(np.isfinite(graph.shown_standard_error), graph.shown, np.nan)
     known = np.where(np.isfinite(graph.standard_error), graph.strength, np.nan)
-    strengths = {"DisGraph": known, "refined": refined, "samples": sampled, "traversals": shown}
+    strengths = {"DisGraph": known, "refined": refined, "samples": sampled, "traversals": shown, **read}
     return RelationScores(
         truth=None if truth is None else truth_in_words(manifest),
         graphs=()
         if truth is None
         else tuple(
             GraphScores(
-                graph=name, agreement=agreement(strength, truth), rank_correlation=rank_correlation(strength, truth)
+                graph=name,
+                agreement=agreement(strength, truth),
+                rank_correlation=rank_correlation(strength, truth),
+                slope=slope(strength, truth),
             )
             for name, strength in strengths.items()
             if _compared(strength, truth).any()
@@ -49,6 +59,13 @@ def rank_correlation(strength: NDArray[np.float64], truth: NDArray[np.float64]) 
     if pairs.sum() < 3 or np.ptp(strength[pairs]) == 0 or np.ptp(truth[pairs]) == 0:
         return None
     return float(spearmanr(strength[pairs], truth[pairs]).statistic)
+
+
+def slope(strength: NDArray[np.float64], truth: NDArray[np.float64]) -> float | None:
+    """Of the line through 0 that fits strengths to the true ones best: below 1 the relations are too weak."""
+    pairs = _compared(strength, truth)
+    squares = float(np.square(truth[pairs]).sum())
+    return float((strength[pairs] * truth[pairs]).sum()) / squares if squares else None
 
 
 def truth_in_words(manifest: Manifest) -> str:

@@ -23,6 +23,7 @@ from gem_ray.evaluation.evaluation_facts import EvaluationFacts, write_evaluatio
 from gem_ray.evaluation.health import code_health
 from gem_ray.evaluation.image_scores import distance_scores, reconstruction_scores
 from gem_ray.evaluation.node_scores import node_scores
+from gem_ray.evaluation.own_images import relations_of_own_images
 from gem_ray.evaluation.progress import Say, WorkMeter, silent
 from gem_ray.evaluation.reconstruction import Codes, decode_all, encode_all
 from gem_ray.evaluation.relation_scores import relation_scores
@@ -83,7 +84,8 @@ def evaluate_codes(config: GemConfig, run: Storage, data: Storage, say: Say = si
         say(f"WARNING: {warning}")
     with clock.part("relations"):
         truth = true_relations(data, manifest, names)
-        relations = relation_scores(newest.graph, refined_strength(newest), truth, manifest)
+        read = relations_of_own_images(newest, data, manifest, config, say)
+        relations = relation_scores(newest.graph, refined_strength(newest), truth, manifest, read)
     with clock.part("codes"):
         points = scored_points(newest, data, manifest, config)
     found = Disentanglement({}, {}) if points is None else disentanglement(points, config.evaluate, metrics, clock, say)

@@ -56,7 +56,7 @@ def make_facts() -> EvaluationFacts:
             kernel={"samples": 0.2, "reconstructions": 0.1, "data": 0.0},
         ),
         relations=RelationScores(
-            truth="the data", graphs=(GraphScores(graph="DisGraph", agreement=agreement, rank_correlation=0.99),),
+            truth="the data", graphs=(GraphScores(graph="DisGraph", agreement=agreement, rank_correlation=0.99, slope=0.97),),
             fidelity_gap=0.1, fidelity_noise=0.05, traversal_gap=None,
         ),
         health=HealthFacts(
@@ -110,7 +110,7 @@ def test_tables_hold_the_numbers_a_person_asks_for():
     assert "left out, never varying: hat" in scores.note
     assert tables["Named nodes"].rows[0][:3] == ("male", "0.951", "0.910")
     assert tables["Named nodes"].rows[1][1] == "–"
-    assert tables["Relations"].rows == (("DisGraph", "0.013", "100\u00a0%", "not known", "0.990"),)
+    assert tables["Relations"].rows == (("DisGraph", "0.013", "100\u00a0%", "not known", "0.990", "0.97"),)
     assert ("Fréchet distance (tower), other data", "0.50") in tables["Pictures"].rows
     assert all(len(row) == len(table.header) for table in tables.values() for row in table.rows)
 

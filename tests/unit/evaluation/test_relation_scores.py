@@ -34,10 +34,14 @@ def test_every_graph_that_is_known_is_compared():
     error[0, 1:4] = 0.1
     samples = replace(samples, value=np.where(np.isfinite(error), -truth, np.nan), standard_error=error)
     found = relation_scores(
-        replace(estimated, layers={**estimated.layers, EvidenceKind.SAMPLES: samples}), refined, truth, FACES
+        replace(estimated, layers={**estimated.layers, EvidenceKind.SAMPLES: samples}),
+        refined,
+        truth,
+        FACES,
+        {"read": truth / 2},
     )
     scores = {one.graph: one for one in found.graphs}
-    assert set(scores) == {"DisGraph", "refined", "samples"}
+    assert set(scores) == {"DisGraph", "refined", "samples", "read"}
     off = ~np.eye(6, dtype=bool)
     assert scores["DisGraph"].agreement.mean_absolute_difference == pytest.approx(
         np.abs(estimated.strength - truth)[off].mean()
@@ -48,19 +52,20 @@ def test_every_graph_that_is_known_is_compared():
     assert scores["refined"].agreement.mean_absolute_difference == 0
     assert scores["refined"].rank_correlation == pytest.approx(1)
     assert scores["samples"].rank_correlation == pytest.approx(-1)
+    assert (scores["samples"].slope, scores["read"].slope) == (pytest.approx(-1), pytest.approx(0.5))
     assert scores["samples"].agreement.sign_agreement == 0
     assert found.fidelity_gap is not None
     assert found.traversal_gap is None
 
 
 def test_a_graph_without_evidence_is_not_compared_as_if_it_said_nothing_is_related():
-    found = relation_scores(DisGraph.empty(ATTRIBUTES), np.zeros((6, 6)), true_strength(), FACES)
+    found = relation_scores(DisGraph.empty(ATTRIBUTES), np.zeros((6, 6)), true_strength(), FACES, {})
     assert [one.graph for one in found.graphs] == ["refined"]
     assert found.graphs[0].rank_correlation is None
 
 
 def test_without_a_truth_nothing_is_compared():
-    found = relation_scores(graph(true_strength()), np.zeros((6, 6)), None, FACES)
+    found = relation_scores(graph(true_strength()), np.zeros((6, 6)), None, FACES, {})
     assert (found.graphs, found.truth) == ((), None)
 
 
