@@ -41,6 +41,7 @@ def make_labelled_faces(folder: Path, count: int) -> None:
 
 
 @pytest.mark.vllm
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_a_model_that_tells_one_of_two_attributes_is_called_unfit_by_name(tmp_path: Path) -> None:
     make_labelled_faces(tmp_path / "photos", 80)

@@ -123,12 +123,14 @@ def test_a_killed_worker_changes_nothing_about_the_result(undisturbed, folder):
     assert ((influence[0] > 0) == ~np.eye(6, dtype=bool)).all()
 
 
+@pytest.mark.slow
 def test_another_seed_gives_other_parameters(undisturbed, folder):
     other = run(make_config(folder, "other-seed", seed=1), start_graph())
     expected, found = final_parameters(undisturbed), final_parameters(other)
     assert any(not np.array_equal(expected[name], found[name]) for name in expected)
 
 
+@pytest.mark.slow
 def test_a_finished_run_goes_on_from_its_checkpoint_when_it_gets_more_steps(undisturbed, folder):
     first = run(make_config(folder, "longer", steps=STEPS // 2), start_graph())
     assert complete_steps(first)[-1] == STEPS // 2
