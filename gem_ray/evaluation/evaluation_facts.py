@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import types
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
@@ -15,6 +14,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 from gem_ray.errors import DataError
 from gem_ray.evaluation.relations import RelationAgreement
 from gem_ray.storage import Storage
+from gem_ray.strict_json import strict_json
 
 T = TypeVar("T")
 FILE = "evaluation.json"
@@ -195,7 +195,7 @@ class EvaluationFacts:
     def to_json(self) -> str:
         """Strict JSON; what is not a finite number is null."""
         content = {"schema_version": SCHEMA_VERSION, **asdict(self)}
-        return json.dumps(_plain(content), indent=1, allow_nan=False)
+        return strict_json(content, indent=1)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> EvaluationFacts:
@@ -231,16 +231,6 @@ def read_evaluation(run: Storage) -> EvaluationFacts | None:
 def write_evaluation(run: Storage, facts: EvaluationFacts) -> None:
     """Write ``evaluation.json`` into the run's folder, whole or not at all."""
     run.write_bytes(FILE, facts.to_json().encode())
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
 
 
 def _typed(kind: Any, value: Any) -> Any:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import math
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from gem_ray.evaluation.relations import RelationAgreement
+from gem_ray.strict_json import strict_json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,14 +217,4 @@ class Summary:
 
     def to_json(self) -> str:
         """Strict JSON; what is not a number is null."""
-        return json.dumps(_plain(asdict(self)), indent=2, allow_nan=False)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
+        return strict_json(asdict(self), indent=2)

@@ -18,6 +18,7 @@ from gem_ray.config import StorageConfig
 from gem_ray.errors import DataError
 from gem_ray.scoring.checking.agreement import Bin, Interval
 from gem_ray.storage import Storage
+from gem_ray.strict_json import strict_json
 
 SCHEMA_VERSION = 1
 DRAWN = "faces"
@@ -100,7 +101,7 @@ class Check:
     def to_json(self) -> str:
         """As it is kept; what is not known becomes null."""
         content = {"schema_version": SCHEMA_VERSION, "at_chance": list(self.at_chance), **asdict(self)}
-        return json.dumps(_finite(content), indent=1)
+        return strict_json(content, indent=1)
 
     @staticmethod
     def from_json(text: str | bytes, where: str) -> Check:
@@ -185,11 +186,3 @@ def _attribute(entry: dict[str, object]) -> AttributeCheck:
         values[name] = Interval(**{key: math.nan if v is None else v for key, v in dict(values[name]).items()})  # type: ignore[call-overload]
     values["reliability"] = tuple(Bin(**part) for part in values["reliability"])  # type: ignore[attr-defined]
     return AttributeCheck(**values)  # type: ignore[arg-type]
-
-
-def _finite(value: object) -> object:
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

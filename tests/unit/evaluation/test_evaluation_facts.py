@@ -56,7 +56,8 @@ def make_facts() -> EvaluationFacts:
             kernel={"samples": 0.2, "reconstructions": 0.1, "data": 0.0},
         ),
         relations=RelationScores(
-            truth="the data", graphs=(GraphScores(graph="DisGraph", agreement=agreement, rank_correlation=0.99, slope=0.97),),
+            truth="the data",
+            graphs=(GraphScores(graph="DisGraph", agreement=agreement, rank_correlation=0.99, slope=0.97),),
             fidelity_gap=0.1, fidelity_noise=0.05, traversal_gap=None,
         ),
         health=HealthFacts(
