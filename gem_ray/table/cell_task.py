@@ -33,11 +33,14 @@ def run_cell(config: GemConfig) -> None:
         GemRayError: as ``train`` and ``evaluate_codes``
     """
     from gem_ray.evaluation.scoring_of_codes import evaluate_codes
-    from gem_ray.train.trainer import run_storage, train
+    from gem_ray.train.run_lock import run_lock
+    from gem_ray.train.trainer import reach_last_step, run_storage, with_absolute_paths
 
     torch.set_num_threads(max(1, int(config.train.cpus_per_worker)))
-    train(config)
+    config = with_absolute_paths(config)
     run, data = run_storage(config), Storage(config.data.uri, config.storage)
+    with run_lock(run):
+        reach_last_step(config, run, data)  # python -m jobs.report writes the report of a cell that one wants to see
     evaluate_codes(config, run, data)
     run.write_bytes(CELL, json.dumps({"evaluate": asdict(config.evaluate), "hardware": hardware(config)}).encode())
 

@@ -45,22 +45,34 @@ def train(config: GemConfig, start_graph: DisGraph | None = None) -> Summary:
         GemRayError: anything a person can mend, with cause, value and remedy
         KeyboardInterrupt: Ctrl-C, after everything that was started has ended
     """
-    validate_attributes(config.model.attributes)
     config = with_absolute_paths(config)
     run, data = run_storage(config), Storage(config.data.uri, config.storage)
     with run_lock(run):
-        check_same_run(config, run)
-        with ray_session(config):
-            ensure_data(config, data)
-            done = latest_step(run) or 0
-            if done >= config.train.steps:
-                say(f"run {run.uri} is complete at step {done}; raise train.steps to go on. Rewriting its report.")
-            else:
-                say(f"{'resuming from step ' + str(done) if done else 'starting'}: {run.uri}")
-                run_training(config, run, data, start_graph)
+        reach_last_step(config, run, data, start_graph)
         summary = write_report(run, data, config)
     say(format_summary(summary))
     return summary
+
+
+def reach_last_step(config: GemConfig, run: Storage, data: Storage, start_graph: DisGraph | None = None) -> None:
+    """Train to ``train.steps`` from where the run is, without a report; the caller holds the run's lock.
+
+    Args:
+        config: with absolute paths
+
+    Raises:
+        as ``train``
+    """
+    validate_attributes(config.model.attributes)
+    check_same_run(config, run)
+    with ray_session(config):
+        ensure_data(config, data)
+        done = latest_step(run) or 0
+        if done >= config.train.steps:
+            say(f"run {run.uri} is complete at step {done}; raise train.steps to go on")
+        else:
+            say(f"{'resuming from step ' + str(done) if done else 'starting'}: {run.uri}")
+            run_training(config, run, data, start_graph)
 
 
 def with_absolute_paths(config: GemConfig) -> GemConfig:
