@@ -128,6 +128,8 @@ class RelationScores:
     Args:
         truth: where the known ones come from; None where the data know fewer than two of the nodes' attributes
         fidelity_gap, fidelity_noise, traversal_gap: see ``facts.GraphFacts``
+        nodes_before, nodes_after: Gaussian total correlation of the named nodes in nats, over the held-out images: how
+            much goes together before the graph has acted, and after
     """
 
     truth: str | None
@@ -135,6 +137,8 @@ class RelationScores:
     fidelity_gap: float | None
     fidelity_noise: float | None
     traversal_gap: float | None
+    nodes_before: float | None = None
+    nodes_after: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

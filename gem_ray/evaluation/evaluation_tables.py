@@ -170,6 +170,9 @@ def _relations(facts: EvaluationFacts) -> FactTable:
         note += f"; relation fidelity: the model's own images are {facts.relations.fidelity_gap:.3f} from the DisGraph"
         if facts.relations.fidelity_noise is not None:
             note += f" (a perfect model: {facts.relations.fidelity_noise:.3f}, by chance)"
+    if facts.relations.nodes_before is not None and facts.relations.nodes_after is not None:
+        before, after = facts.relations.nodes_before, facts.relations.nodes_after
+        note += f"; total correlation of the nodes: {before:.2f} nats before the graph, {after:.2f} after it"
     return FactTable(
         "Relations", ("graph", "mean |error|", "signs", "directions", "rank correlation", "slope"), tuple(rows), note
     )

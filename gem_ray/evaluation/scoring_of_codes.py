@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from gem_ray.config import EvaluateConfig, GemConfig
 from gem_ray.data.loader import holdout_records
@@ -18,6 +20,7 @@ from gem_ray.errors import DataError
 from gem_ray.evaluation.disentanglement.dci import num_trees
 from gem_ray.evaluation.disentanglement.scores import Effort, Split, checked_metrics, score_all
 from gem_ray.evaluation.disentanglement.udr import Udr, udr
+from gem_ray.evaluation.disentanglement.unsupervised import dependence
 from gem_ray.evaluation.evaluate import to_tensor, true_relations
 from gem_ray.evaluation.evaluation_facts import EvaluationFacts, write_evaluation
 from gem_ray.evaluation.health import code_health
@@ -85,7 +88,11 @@ def evaluate_codes(config: GemConfig, run: Storage, data: Storage, say: Say = si
     with clock.part("relations"):
         truth = true_relations(data, manifest, names)
         read = relations_of_own_images(newest, data, manifest, config, say)
-        relations = relation_scores(newest.graph, refined_strength(newest), truth, manifest, read)
+        relations = replace(
+            relation_scores(newest.graph, refined_strength(newest), truth, manifest, read),
+            nodes_before=total_correlation_of_nodes(newest, codes.mu),
+            nodes_after=total_correlation_of_nodes(newest, codes.z_rel),
+        )
     with clock.part("codes"):
         points = scored_points(newest, data, manifest, config)
     found = Disentanglement({}, {}) if points is None else disentanglement(points, config.evaluate, metrics, clock, say)
@@ -163,6 +170,11 @@ def loaded(run: Storage, data: Storage) -> tuple[NewestModel, Manifest]:
             "set data.uri to the data of the run"
         )
     return newest, manifest
+
+
+def total_correlation_of_nodes(newest: NewestModel, codes_NL: Tensor) -> float:
+    """Gaussian total correlation in nats of the named latents; infinite where one is a linear function of others."""
+    return dependence(codes_NL[:, : newest.model.named_dim].double().numpy()).total_correlation
 
 
 @torch.no_grad()

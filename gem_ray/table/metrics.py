@@ -56,6 +56,7 @@ METRICS = (
     Metric(UDR, "UDR", True, CODES),
     Metric("after.mig", "MIG, z_rel", True, CODES),
     Metric("after.dci_disentanglement", "DCI-D, z_rel", True, CODES),
+    Metric("after.tad", "TAD, z_rel", True, CODES),
     Metric("reconstruction.mse", "MSE", False, IMAGES, 4),
     Metric("reconstruction.psnr_db", "PSNR, dB", True, IMAGES, 2),
     Metric("reconstruction.ssim", "SSIM", True, IMAGES),
@@ -66,18 +67,18 @@ METRICS = (
     Metric("relations.graphs.recombined images.agreement.mean_absolute_difference", "relation error", False, IMAGES),
     Metric("relations.graphs.recombined images.slope", "slope", None, IMAGES, 2),
     Metric("relations.graphs.prior samples.agreement.mean_absolute_difference", "relation error, prior", False, IMAGES),
-    Metric("before.total_correlation", "TC", False, CODES),
+    Metric("relations.nodes_before", "TC of nodes", False, IMAGES),
     Metric("health.active_units", "active latents", None, IMAGES, 1),
 )
 MEANINGS = (
-    "Codes are those before the graph (z) unless marked z_rel (after it). TC is their Gaussian total correlation "
-    "in nats. MSE, PSNR, SSIM and perceptual distance are of reconstructions of held-out images; the Fréchet "
-    "distance is of images decoded from the prior. Graph error is the mean absolute difference of the relations "
-    "that the model has refined and the true ones (Somers' D); without a graph it is that of no relations. "
-    "Relation error is the same of what the shipped MLLM reads in images decoded from nodes of different images, "
-    "or from the prior; slope is how strong those relations are (1: as strong as the true ones). Active latents "
-    "vary over images. Named nodes that scores are aligned with come back in every seed: compare UDR among "
-    "methods of the same alignment only."
+    "Codes are those before the graph (z) unless marked z_rel (after it). MSE, PSNR, SSIM and perceptual distance "
+    "are of reconstructions of held-out images; the Fréchet distance is of images decoded from the prior. Graph "
+    "error is the mean absolute difference of the relations that the model has refined and the true ones (Somers' "
+    "D); without a graph it is that of no relations. Relation error is the same of what the shipped MLLM reads in "
+    "images decoded from nodes of different images, or from the prior; slope is how strong those relations are "
+    "(1: as strong as the true ones). TC of nodes is the Gaussian total correlation of the named nodes before the "
+    "graph, in nats. Active latents vary over images. Named nodes that scores are aligned with come back in every "
+    "seed: compare UDR among methods of the same alignment only."
 )
 
 

@@ -58,7 +58,7 @@ def make_facts() -> EvaluationFacts:
         relations=RelationScores(
             truth="the data",
             graphs=(GraphScores(graph="DisGraph", agreement=agreement, rank_correlation=0.99, slope=0.97),),
-            fidelity_gap=0.1, fidelity_noise=0.05, traversal_gap=None,
+            fidelity_gap=0.1, fidelity_noise=0.05, traversal_gap=None, nodes_before=0.125, nodes_after=0.5,
         ),
         health=HealthFacts(
             latent_dim=2, active_units=1, kl_nats=3.0, kl_per_latent=(3.0, 0.0), change_per_latent=(0.1, 0.0),

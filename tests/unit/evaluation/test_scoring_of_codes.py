@@ -172,3 +172,16 @@ def test_udr_is_one_for_a_run_and_itself_and_less_for_other_seeds(tmp_path, data
     assert other < same
     with pytest.raises(DataError, match="none was given"):
         udr_of_runs(config, [], data)
+
+
+def test_dependence_of_nodes_is_that_of_their_correlation_before_and_after_the_graph(tmp_path, data):
+    run, config, gem = write_run(tmp_path)
+    facts = evaluate_codes(config, run, data)
+    images = to_tensor(np.stack([image for image, _ in DRAWN[-60:]]))
+    with torch.no_grad():
+        mu = gem.encode(images)[0]
+        related = gem.relate(mu, torch.tensor(STRENGTH, dtype=torch.float32))
+    for found, codes in ((facts.relations.nodes_before, mu), (facts.relations.nodes_after, related)):
+        correlation = np.corrcoef(codes[:, :3].double().numpy().T)
+        assert found == pytest.approx(-0.5 * np.log(np.linalg.det(correlation)), rel=1e-6)
+    assert facts.relations.nodes_before != pytest.approx(facts.relations.nodes_after)
