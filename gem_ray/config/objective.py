@@ -54,6 +54,9 @@ class ObjectiveConfig:
     """l_align: pull of each node to the MLLM's score on the scored images; 0 turns it off."""
     align_on: str = "z_rel"
     """Which code is aligned: ``z_rel``, so that the relations explain what goes together and z need not, or ``z``."""
+    cross_covariance_weight: float = 0.0
+    """Pull of the covariance between nodes and residual latents to 0, so that what a node stands for is told by no
+    other latent and the decoder must heed the node; 0 turns it off."""
     align_batch: int = 64
     """Scored images of one step over all workers."""
     perceptual_weight: float = 0.0
@@ -76,7 +79,7 @@ class ObjectiveConfig:
         one_of("objective.covariance", self.covariance, ("none", "mu", "z"))
         weights = ("reconstruction_weight", "beta", "graph_weight", "align_weight", "adversarial_weight")
         further = ("total_correlation_weight", "covariance_off_diagonal", "covariance_diagonal", "capacity_weight")
-        learned = ("contrastive_weight", "perceptual_weight")
+        learned = ("contrastive_weight", "perceptual_weight", "cross_covariance_weight")
         for name in (*weights, *further, *learned, "capacity_nats"):
             check(getattr(self, name) >= 0, f"objective.{name}={getattr(self, name)} must not be negative")
         check(

@@ -26,6 +26,7 @@ TERMS = {
     "covariance": "Covariance",
     "contrastive": "Contrastive term",
     "perceptual": "Perceptual term",
+    "cross_covariance": "Nodes apart from the rest",
 }
 PLAIN = FuncFormatter(lambda value, _: f"{value:,.10g}".replace("-", "−"))
 

@@ -236,6 +236,9 @@ def mechanisms(config: GemConfig) -> dict[str, str]:
         "KL": f"beta {objective.beta:g}{warmup}",
         "Pull to the DisGraph": f"weight {objective.graph_weight:g}" if objective.graph_weight else "off",
         "Alignment of nodes": alignment if objective.align_weight else "off: nothing ties a node to its name",
+        "Nodes kept apart from the residual": f"cross-covariance, weight {objective.cross_covariance_weight:g}"
+        if objective.cross_covariance_weight
+        else "off",
         "Adversarial term": adversarial if objective.adversarial_weight else "off",
         "Nodes": f"{model.num_nodes} of {model.node_dim} dimension{'s' if model.node_dim > 1 else ''}",
         "Residual latents": str(model.residual_dim) if model.residual_dim else "none, the setting of the paper",

@@ -1,4 +1,8 @@
-"""DIP-VAE: the aggregate posterior's covariance pulled to the identity (Kumar et al. 2018, arXiv 1711.00848)."""
+"""Terms on the covariance of the codes.
+
+DIP-VAE's (Kumar et al. 2018, arXiv 1711.00848) pulls it to the identity; XCov (Cheung et al. 2014, arXiv 1412.6583)
+keeps two parts of the code apart.
+"""
 
 from __future__ import annotations
 
@@ -20,3 +24,12 @@ def dip_term(mu_BL: Tensor, logvar_BL: Tensor, second_kind: bool, off_diagonal: 
     own = covariance_LL.diagonal()
     others = covariance_LL - torch.diag(own)
     return off_diagonal * others.square().sum() + diagonal * (own - 1.0).square().sum()
+
+
+def cross_covariance(nodes_BN: Tensor, residual_BR: Tensor) -> Tensor:
+    """1/2 sum_nr Cov(node_n, residual_r)^2 over a batch (XCov, eq. 3): 0 where no residual latent tells of a node.
+
+    0 without residual latents.
+    """
+    nodes, residual = nodes_BN - nodes_BN.mean(dim=0), residual_BR - residual_BR.mean(dim=0)
+    return 0.5 * (nodes.T @ residual / len(nodes)).square().sum()

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from gem_ray.config import ObjectiveConfig
 from gem_ray.losses.contrastive import node_contrast
-from gem_ray.losses.covariance import dip_term
+from gem_ray.losses.covariance import cross_covariance, dip_term
 from gem_ray.losses.total_correlation import critic_total_correlation, decompose_kl
 from gem_ray.models.gem import GemOutputs
 
@@ -34,6 +34,7 @@ class LossTerms(NamedTuple):
     covariance: Tensor
     contrastive: Tensor
     perceptual: Tensor
+    cross_covariance: Tensor
 
 
 def gem_loss(
@@ -85,7 +86,11 @@ def gem_loss(
         refined_view = outputs.z_rel[:, : outputs.prior_view[0].numel()].view_as(outputs.prior_view)
         contrastive = config.contrastive_weight * node_contrast(outputs.prior_view, refined_view)
     perceptual = zero if perceptual_distance is None else config.perceptual_weight * perceptual_distance
-    parts = (reconstruction, kl, graph, align, adversarial, correlation, covariance, contrastive, perceptual)
+    apart = zero
+    if config.cross_covariance_weight:
+        named, residual = outputs.z_rel[:, : outputs.num_named], outputs.mu[:, outputs.num_named :]
+        apart = config.cross_covariance_weight * cross_covariance(named.float(), residual.float())
+    parts = (reconstruction, kl, graph, align, adversarial, correlation, covariance, contrastive, perceptual, apart)
     return LossTerms(torch.stack(parts).sum(), *parts)
 
 

@@ -33,6 +33,7 @@ class GemOutputs(NamedTuple):
     generated_logits: Tensor | None  # [B, 3, H, W] decoded from the prior
     generated_z_rel: Tensor | None  # [B, L]
     prior_view: Tensor | None = None  # [B, K, D] node codes as they would be, had nothing been learned about the graph
+    num_named: int = 0  # the first so many of L belong to nodes
 
 
 class Gem(nn.Module):
@@ -106,6 +107,7 @@ class Gem(nn.Module):
             generated_logits=None if generated_z_rel is None else self.decode(generated_z_rel),
             generated_z_rel=generated_z_rel,
             prior_view=self.node_codes(self._relate(z_BL, refine(strength_KK))) if with_prior_view else None,
+            num_named=self.named_dim,
         )
 
     def encode(self, x_BCHW: Tensor) -> tuple[Tensor, Tensor]:

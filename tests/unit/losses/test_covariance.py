@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gem_ray.losses.covariance import dip_term
+from gem_ray.losses.covariance import cross_covariance, dip_term
 
 
 def codes(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -39,3 +39,17 @@ def test_only_the_second_kind_sees_the_variance_of_the_posterior() -> None:
     second = [float(dip_term(mu, variance, True, 1.0, 1.0)) for variance in (logvar, logvar + 1)]
     assert first[0] == first[1]
     assert second[0] != second[1]
+
+
+def test_cross_covariance_is_half_the_squared_off_diagonal_block() -> None:
+    mu, _ = codes(3)
+    block = torch.cov(mu.T, correction=0)[:3, 3:]
+    torch.testing.assert_close(cross_covariance(mu[:, :3], mu[:, 3:]), 0.5 * block.square().sum())
+
+
+def test_cross_covariance_is_nothing_for_parts_that_do_not_tell_of_each_other_or_are_not_there() -> None:
+    mu, _ = codes(4)
+    nodes = mu[:, :2] - mu[:, :2].mean(0)
+    beside = mu[:, 2:] - nodes @ torch.linalg.lstsq(nodes, mu[:, 2:] - mu[:, 2:].mean(0)).solution
+    assert float(cross_covariance(nodes, beside)) == pytest.approx(0.0, abs=1e-18)
+    assert float(cross_covariance(mu, mu[:, :0])) == 0.0

@@ -9,6 +9,7 @@ import torch
 from torch.distributions import Bernoulli, Laplace, Normal, kl_divergence
 
 from gem_ray.config import ObjectiveConfig
+from gem_ray.losses.covariance import cross_covariance
 from gem_ray.losses.gem import (
     PIXEL_SCALE,
     align_term,
@@ -39,6 +40,7 @@ def make_outputs(seed: int = 0, num_images: int = 4, num_scored: int = 3) -> Gem
         scored_nodes_rel=draw(num_scored, 2),
         generated_logits=None,
         generated_z_rel=None,
+        num_named=2,
     )
 
 
@@ -114,7 +116,7 @@ def test_the_total_is_the_weighted_sum_of_its_terms():
     strength, confidence, targets = torch.rand(2, 2), torch.rand(2, 2), torch.randn(3, 2)
     config = ObjectiveConfig(
         reconstruction_weight=0.5, beta=3.0, kl_warmup_steps=0, graph_weight=7.0, align_weight=11.0,
-        adversarial_weight=0.6,
+        adversarial_weight=0.6, cross_covariance_weight=5.0,
     )  # fmt: skip
     terms = gem_loss(outputs, x, strength, confidence, targets, torch.tensor(0.25), config, step=10)
     torch.testing.assert_close(terms.reconstruction, 0.5 * reconstruction_term(outputs.logits, x, "bernoulli"))
@@ -122,6 +124,8 @@ def test_the_total_is_the_weighted_sum_of_its_terms():
     torch.testing.assert_close(terms.graph, 7.0 * graph_term(outputs.adjacency, strength, confidence))
     torch.testing.assert_close(terms.align, 11.0 * align_term(outputs.scored_nodes_rel, targets))
     torch.testing.assert_close(terms.adversarial, torch.tensor(0.15))
+    apart = cross_covariance(outputs.z_rel[:, :2], outputs.mu[:, 2:])
+    torch.testing.assert_close(terms.cross_covariance, 5.0 * apart)
     torch.testing.assert_close(terms.total, sum(terms[1:], torch.tensor(0.0)))
 
 
