@@ -54,7 +54,7 @@ class ObjectiveConfig:
     """l_align: pull of each node to the MLLM's score on the scored images; 0 turns it off."""
     align_on: str = "z_rel"
     """Which code is aligned: ``z_rel``, so that the relations explain what goes together and z need not, or ``z``."""
-    cross_covariance_weight: float = 0.0
+    cross_covariance_weight: float = 100.0
     """Pull of the covariance between nodes and residual latents to 0, so that what a node stands for is told by no
     other latent and the decoder must heed the node; 0 turns it off."""
     align_batch: int = 64
