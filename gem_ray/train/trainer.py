@@ -45,6 +45,7 @@ def train(config: GemConfig, start_graph: DisGraph | None = None) -> Summary:
         GemRayError: anything a person can mend, with cause, value and remedy
         KeyboardInterrupt: Ctrl-C, after everything that was started has ended
     """
+    validate_attributes(config.model.attributes)  # before anything is written
     config = with_absolute_paths(config)
     run, data = run_storage(config), Storage(config.data.uri, config.storage)
     with run_lock(run):
