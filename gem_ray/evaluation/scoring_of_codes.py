@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import NamedTuple
@@ -22,7 +22,7 @@ from gem_ray.evaluation.disentanglement.scores import Effort, Split, checked_met
 from gem_ray.evaluation.disentanglement.udr import Udr, udr
 from gem_ray.evaluation.disentanglement.unsupervised import dependence
 from gem_ray.evaluation.evaluate import to_tensor, true_relations
-from gem_ray.evaluation.evaluation_facts import EvaluationFacts, write_evaluation
+from gem_ray.evaluation.evaluation_facts import EvaluationFacts, RelationScores, write_evaluation
 from gem_ray.evaluation.health import code_health
 from gem_ray.evaluation.image_scores import distance_scores, reconstruction_scores
 from gem_ray.evaluation.node_scores import node_scores
@@ -86,13 +86,8 @@ def evaluate_codes(config: GemConfig, run: Storage, data: Storage, say: Say = si
     for warning in health.warnings:
         say(f"WARNING: {warning}")
     with clock.part("relations"):
-        truth = true_relations(data, manifest, names)
         read = relations_of_own_images(newest, data, manifest, config, say)
-        relations = replace(
-            relation_scores(newest.graph, refined_strength(newest), truth, manifest, read),
-            nodes_before=total_correlation_of_nodes(newest, codes.mu),
-            nodes_after=total_correlation_of_nodes(newest, codes.z_rel),
-        )
+        relations = relations_of_run(newest, codes, true_relations(data, manifest, names), manifest, read)
     with clock.part("codes"):
         points = scored_points(newest, data, manifest, config)
     found = Disentanglement({}, {}) if points is None else disentanglement(points, config.evaluate, metrics, clock, say)
@@ -170,6 +165,21 @@ def loaded(run: Storage, data: Storage) -> tuple[NewestModel, Manifest]:
             "set data.uri to the data of the run"
         )
     return newest, manifest
+
+
+def relations_of_run(
+    newest: NewestModel,
+    codes: Codes,
+    truth: NDArray[np.float64] | None,
+    manifest: Manifest,
+    read: Mapping[str, NDArray[np.float64]],
+) -> RelationScores:
+    """Every graph of the run against the truth, and how much goes together among the nodes of the held-out images."""
+    return replace(
+        relation_scores(newest.graph, refined_strength(newest), truth, manifest, read),
+        nodes_before=total_correlation_of_nodes(newest, codes.mu),
+        nodes_after=total_correlation_of_nodes(newest, codes.z_rel),
+    )
 
 
 def total_correlation_of_nodes(newest: NewestModel, codes_NL: Tensor) -> float:

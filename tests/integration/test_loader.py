@@ -21,6 +21,7 @@ from gem_ray.data.prepare import prepare
 from gem_ray.data.shards import read_manifest
 from gem_ray.errors import DataError
 from gem_ray.storage import Storage
+from gem_ray.train.failures import interrupts_as_keyboard
 
 pytestmark = pytest.mark.ray
 COUNT, HOLDOUT, BATCH, SIZE, SEED = 330, 30, 16, 16, 5
@@ -74,14 +75,16 @@ def seen(request, config, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
     settings = make_config(Path(config.data.uri), request.param)
     storage = Storage(settings.data.uri, settings.storage)
-    DataParallelTrainer(
+    trainer = DataParallelTrainer(
         train_like_worker,
         train_loop_config={"config": config_to_json(settings), "folder": str(folder)},
         scaling_config=ray.train.ScalingConfig(num_workers=2, resources_per_worker={"CPU": 2}),
         run_config=ray.train.RunConfig(name=request.param, storage_path=str(folder / "ray")),
         datasets=build_datasets(storage, read_manifest(storage), settings),
         dataset_config=ray.train.DataConfig(datasets_to_split=[]),
-    ).fit()
+    )
+    with interrupts_as_keyboard():  # else Ray Train's answer to Ctrl-C stays in this process, long after its Ray
+        trainer.fit()
     ranks = [json.loads((folder / f"{rank}.json").read_text()) for rank in (0, 1)]
     return request.param, ranks
 
