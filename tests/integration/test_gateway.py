@@ -182,6 +182,6 @@ def test_an_mllm_that_is_gone_is_503_and_ctrl_c_ends_the_gateway_alone(up: Up) -
     up.process.send_signal(signal.SIGINT)
     assert up.process.wait(30) == 0
     said = list(iter(lambda: up.lines.get(timeout=5), END))
-    assert "the gateway has ended" in said[-1]
+    assert "the gateway has ended" in said[-1], "".join(said)
     assert "Traceback" not in "".join(said)
     assert up.store.describe().version == 1

@@ -160,7 +160,7 @@ def test_a_new_checkpoint_is_looked_at_and_an_untrained_one_shows_no_relation(
 def test_a_killed_replica_is_replaced_and_rescoring_goes_on(config: GemConfig, store: StoreClient) -> None:
     (replica,) = processes(f"ServeReplica:{app_name(config.run.name)}")
     engines = processes("EngineCore")
-    assert engines
+    assert engines, [_title(process) for process in replica.children(recursive=True)]
     before = status(config)
     assert before is not None
     os.kill(replica.pid, signal.SIGKILL)
