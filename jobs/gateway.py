@@ -8,6 +8,7 @@ from jobs.compose import run_job
 
 def main(config: GemConfig) -> None:
     """Serve the run under its own configuration; ``run``, ``storage`` and ``gateway`` are of the command line."""
+    from contextlib import suppress
     from dataclasses import replace
 
     from gem_ray.config_json import config_from_json
@@ -25,10 +26,10 @@ def main(config: GemConfig) -> None:
         # Imports Ray, which reads its environment as it is imported: the session has set it by now.
         from gem_ray.gateway.server import run_gateway
 
-        try:
+        # A Ctrl-C comes as KeyboardInterrupt, except where a shell has started this in the background.
+        with suppress(KeyboardInterrupt):
             run_gateway(stored, config.gateway)
-        except KeyboardInterrupt:
-            print("\nthe gateway has ended; the run goes on")
+        print("\nthe gateway has ended; the run goes on")
 
 
 if __name__ == "__main__":

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import _thread
 import io
+import signal
 import threading
 import time
+from collections.abc import Iterator
 
 import pytest
 from rich.console import Console
@@ -79,7 +81,15 @@ def test_progress_counts_finished_cells_and_the_steps_of_those_under_way():
     assert "[4 of 4] faces vae seed 0: done" in text
 
 
-def test_ctrl_c_stops_the_cells_under_way_and_starts_no_other():
+@pytest.fixture
+def ctrl_c_interrupts() -> Iterator[None]:
+    """Tests that a shell has started in the background ignore Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_stops_the_cells_under_way_and_starts_no_other(ctrl_c_interrupts):
     stopped, started = threading.Event(), []
 
     def run(cell: Cell) -> None:
