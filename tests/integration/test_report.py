@@ -355,6 +355,7 @@ def test_fidelity_and_noise_are_told_edge_by_edge(finished):
     assert strongest == sorted(strongest, reverse=True)
 
 
+@pytest.mark.slow
 def test_costs_and_looks_of_a_run_with_a_store_are_on_the_page(finished, tmp_path):
     run, data, config = finished
     copy = copied(run, tmp_path, config)
@@ -411,6 +412,7 @@ def test_scored_images_are_found_by_their_record_numbers_in_any_order(finished):
     assert np.isfinite(np.diag(order)).sum() >= 5
 
 
+@pytest.mark.slow
 def test_a_photographic_run_without_truth_or_mllm_gets_a_report_too(tmp_path):
     config = make_config(tmp_path, scoring=ScoringConfig(scorer="none"), model=ModelConfig(residual_dim=26))
     values = write_data(tmp_path, attributes=None, source="photos.zip")
@@ -431,6 +433,7 @@ def test_a_photographic_run_without_truth_or_mllm_gets_a_report_too(tmp_path):
     assert {"figures/swaps.png", "figures/film_1.gif", "figures/film_2.gif"} <= set(run.list("figures"))
 
 
+@pytest.mark.slow
 def test_a_report_on_photographs_that_the_model_cannot_tell_warns_first(tmp_path):
     check = CheckConfig(output=str(tmp_path / "checks"))
     config = make_config(tmp_path, model=ModelConfig(residual_dim=26), check=check)

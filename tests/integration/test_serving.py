@@ -116,6 +116,7 @@ async def under_load(run: str, callers: int, until: asyncio.Event) -> list[Score
     return got
 
 
+@pytest.mark.slow
 def test_replicas_follow_the_load_up_from_none_and_back_without_an_error() -> None:
     run = f"elastic-{os.getpid()}"
     config = ScoringConfig(

@@ -182,6 +182,7 @@ def test_all_ranks_follow_a_moving_graph_together(session, folder):
     assert all(event["step"] % config.graph.refresh_every_steps == 0 for event in adopted)
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_ends_the_run_at_once_and_keeps_the_checkpoint_before_it(session, folder):
     good = make_config(folder, "diverging", steps=EVERY)
     storage = run(good, start_graph())
