@@ -13,6 +13,7 @@ from ray import serve
 from gem_ray.train.ray_session import start_ray
 
 FindProcesses = Callable[[str], list[psutil.Process]]
+FindEngines = Callable[[], list[psutil.Process]]
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +34,12 @@ def find_processes() -> FindProcesses:
         return [process for process in psutil.Process().children(recursive=True) if name in _title(process)]
 
     return find
+
+
+@pytest.fixture(scope="session")
+def find_engines(find_processes: FindProcesses) -> FindEngines:
+    """vLLM's engines, by the title they give themselves or, where that did not take, by how they were started."""
+    return lambda: find_processes("EngineCore") or find_processes("spawn_main")
 
 
 def _title(process: psutil.Process) -> str:

@@ -212,7 +212,7 @@ def test_control_a_caller_that_asks_once_sees_the_kills(run: str, tmp_path: Path
 
 @pytest.mark.slow
 @pytest.mark.vllm
-def test_ten_kills_of_real_replicas_change_no_answer(run: str, find_processes: Any) -> None:
+def test_ten_kills_of_real_replicas_change_no_answer(run: str, find_processes: Any, find_engines: Any) -> None:
     start_scorer(CONFIG, run)
     faces = [face(SEED, index)[0][None] for index in range(20)]
     scorer = CountingErrors(ServeScorer(app_name(run), 60.0))
@@ -242,7 +242,9 @@ def test_ten_kills_of_real_replicas_change_no_answer(run: str, find_processes: A
     for number, group in enumerate(answers):
         for answer, wanted in zip(group, undisturbed[number % len(faces)], strict=True):
             assert answer.expectation == pytest.approx(wanted.expectation, abs=0.05)
-    assert not [process for process in find_processes("EngineCore") if orphaned(process)]
+    engines = find_engines()
+    assert engines
+    assert not [engine for engine in engines if orphaned(engine)]
 
 
 def orphaned(engine: psutil.Process) -> bool:

@@ -91,9 +91,11 @@ def stop_engine(engine: psutil.Process) -> None:
         time.sleep(0.01)
 
 
-def test_a_wedged_engine_is_found_by_a_real_question_and_its_replica_replaced(run: str, find_processes: Any) -> None:
+def test_a_wedged_engine_is_found_by_a_real_question_and_its_replica_replaced(
+    run: str, find_processes: Any, find_engines: Any
+) -> None:
     start_scorer(CONFIG, run)
-    (replica,), (engine,) = find_processes(f"ServeReplica:{app_name(run)}"), find_processes("EngineCore")
+    (replica,), (engine,) = find_processes(f"ServeReplica:{app_name(run)}"), find_engines()
     scorer = ServeScorer(app_name(run), CONFIG.deadline_s)
     questioner = Questioner(scorer, batch_questions=12, max_in_flight=4)
     assert fault(scorer) is None
@@ -121,9 +123,11 @@ def test_a_wedged_engine_is_found_by_a_real_question_and_its_replica_replaced(ru
     assert [process.pid for process in find_processes(f"ServeReplica:{app_name(run)}")] != [replica.pid]
 
 
-def test_control_without_a_real_question_a_wedged_engine_stays(run: str, find_processes: Any) -> None:
+def test_control_without_a_real_question_a_wedged_engine_stays(
+    run: str, find_processes: Any, find_engines: Any
+) -> None:
     start_scorer(CONFIG, run, unexamined)
-    (replica,), (engine,) = find_processes(f"ServeReplica:{app_name(run)}"), find_processes("EngineCore")
+    (replica,), (engine,) = find_processes(f"ServeReplica:{app_name(run)}"), find_engines()
     scorer = ServeScorer(app_name(run), CONFIG.deadline_s)
     assert fault(scorer) is None
     stop_engine(engine)

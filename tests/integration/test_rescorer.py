@@ -83,7 +83,7 @@ def store(ray_4_cpus: None, config: GemConfig, run: Storage, data: Storage) -> I
     assert rescorer_status(config.run.name, 5.0) is None
     assert app_name(config.run.name) not in serve.status().applications
     client.stop()
-    wait_until(lambda: not processes("EngineCore"), "vLLM's engine has ended")
+    wait_until(lambda: not engines(), "vLLM's engine has ended")
     serve.shutdown()
 
 
@@ -98,6 +98,11 @@ def processes(name: str) -> list[psutil.Process]:
     """Processes below this test's own Ray whose title holds the name."""
     below = psutil.Process().children(recursive=True)
     return [process for process in below if process.is_running() and name in " ".join(_title(process))]
+
+
+def engines() -> list[psutil.Process]:
+    """vLLM's engines, by the title they give themselves or, where that did not take, by how they were started."""
+    return processes("EngineCore") or processes("spawn_main")
 
 
 def _title(process: psutil.Process) -> list[str]:
@@ -159,8 +164,8 @@ def test_a_new_checkpoint_is_looked_at_and_an_untrained_one_shows_no_relation(
 
 def test_a_killed_replica_is_replaced_and_rescoring_goes_on(config: GemConfig, store: StoreClient) -> None:
     (replica,) = processes(f"ServeReplica:{app_name(config.run.name)}")
-    engines = processes("EngineCore")
-    assert engines, [_title(process) for process in replica.children(recursive=True)]
+    engine_processes = engines()
+    assert engine_processes, [_title(process) for process in replica.children(recursive=True)]
     before = status(config)
     assert before is not None
     os.kill(replica.pid, signal.SIGKILL)
@@ -173,7 +178,7 @@ def test_a_killed_replica_is_replaced_and_rescoring_goes_on(config: GemConfig, s
         return any(waited) and now.phase == "rounds" and now.images_scored > before.images_scored + 64
 
     wait_until(resumed, "the replica has been replaced", timeout_s=400.0)
-    assert not [engine for engine in engines if engine.is_running() and _title(engine)]
+    assert not [engine for engine in engine_processes if engine.is_running() and _title(engine)]
     after = status(config)
     assert after is not None
     assert after.missing == 0
