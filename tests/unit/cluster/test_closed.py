@@ -18,7 +18,7 @@ SECRET_KEY = re.compile(r"(?i)(password|passwd|secret|token|credential|api_?key|
 NOT_SECRET_KEY = re.compile(
     r"(?i)^(secretName|secretKeyRef|secrets|automountServiceAccountToken|serviceAccountToken|HttpTokens|ssh_private_key)$"
 )
-REFERENCE = re.compile(r"^(/|~|\$\{?[A-Z_]+|token$)")  # a path, a variable, or the name of the mode
+REFERENCE = re.compile(r"^(/|~|\$\{?[A-Z_]+)")  # a path or a variable
 SECRET_TEXT = {
     "an AWS key id": re.compile(r"\b(AKIA|ASIA)[0-9A-Z]{16}\b"),
     "a private key": re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----"),
@@ -83,7 +83,7 @@ def publishes_beyond_loopback(document: Any) -> list[str]:
 
 
 def lets_the_launcher_open_ssh(document: Any) -> list[str]:
-    """A node type without a security group (the launcher makes one that takes SSH from everywhere) or an external address."""
+    """A node type without a security group (the launcher's own takes SSH from all), or with an external address."""
     kind = document.get("provider", {}).get("type")
     found = []
     for name, node_type in node_types(document).items():
@@ -146,10 +146,9 @@ def holds_a_secret(document: Any) -> list[str]:
             and isinstance(value.get("value"), str)
         ):
             found.append(f"{value['name']}: {value['value']}")
-        if isinstance(value, str) and SECRET_KEY.search(key) and not NOT_SECRET_KEY.search(key):
-            if value and not REFERENCE.search(value):
-                found.append(f"{key}: {value}")
         if isinstance(value, str):
+            if value and SECRET_KEY.search(key) and not (NOT_SECRET_KEY.search(key) or REFERENCE.search(value)):
+                found.append(f"{key}: {value}")
             assigned = re.findall(r"(?i)--?(?:requirepass|password|token)[= ]+([^\s$/'\"]+)", value)
             found += [f"{key}: ... {text}" for text in assigned]
     return found
