@@ -13,17 +13,12 @@ import yaml
 ROOT = Path(__file__).resolve().parents[3]
 CLUSTER = ROOT / "cluster"
 ROLES = {"stable", "ingest", "train", "mllm"}
-OURS = "ghcr.io/OWNER/gem-ray"
+OURS = re.compile(r"[\w./-]+/gem-ray:([\w.-]+)")  # OWNER, or whoever took its place
 
 
-def our_images(text: str) -> set[str]:
-    """Every image of ours that a text names with a tag."""
-    return set(re.findall(rf"{re.escape(OURS)}:[\w.-]+", text))
-
-
-def wrong_images(text: str, version: str) -> set[str]:
-    """Images of ours that are not of the project's version, or of neither kind."""
-    return our_images(text) - {f"{OURS}:{version}-cpu", f"{OURS}:{version}-gpu"}
+def wrong_tags(text: str, version: str) -> set[str]:
+    """Tags of our images in a text that are not of the project's version, or of neither kind."""
+    return set(OURS.findall(text)) - {f"{version}-cpu", f"{version}-gpu"}
 
 
 @pytest.fixture(scope="module")
@@ -35,11 +30,12 @@ def files() -> dict[str, str]:
 
 def test_every_image_has_the_projects_version(files: dict[str, str], project: dict[str, Any]) -> None:
     version = project["version"]
-    assert {name: wrong_images(text, version) for name, text in files.items() if wrong_images(text, version)} == {}
-    named = {name for name, text in files.items() if our_images(text)}
+    wrong = {name: wrong_tags(text, version) for name, text in files.items()}
+    assert {name: tags for name, tags in wrong.items() if tags} == {}
+    named = {name for name, text in files.items() if OURS.search(text)}
     assert {"cluster/aws.yaml", "cluster/gcp.yaml", "cluster/compose.yaml", "cluster/images/Dockerfile"} <= named
     assert f'image.version="{version}"' in files["cluster/images/Dockerfile"]
-    assert wrong_images(f"{OURS}:9.9.9-cpu {OURS}:{version}", version) == {f"{OURS}:9.9.9-cpu", f"{OURS}:{version}"}
+    assert wrong_tags(f"a/gem-ray:9.9.9-cpu a/gem-ray:{version}", version) == {"9.9.9-cpu", version}
 
 
 def test_ray_is_everywhere_the_version_of_pyproject(raycluster: dict[str, Any], project: dict[str, Any]) -> None:
