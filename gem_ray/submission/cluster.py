@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import tempfile
@@ -22,6 +23,7 @@ from gem_ray.submission.messages import token_places, unreachable
 from gem_ray.submission.package import packaged_sizes
 
 T = TypeVar("T")
+quiet = logging.getLogger(__name__)  # Ray tells of every .gitignore it leaves out
 CONNECT_S = 5.0
 PORTS = {"http": 80, "https": 443}
 FAULTS = (RuntimeError, ConnectionError, requests.exceptions.RequestException, aiohttp.ClientError)
@@ -57,7 +59,7 @@ class JobServer:
         try:
             return action()
         except AuthenticationError as error:
-            refused = "401 or no token" if "required" in str(error) else "403, a wrong token"
+            refused = "403: the token is not this cluster's" if "invalid" in str(error).lower() else "401: no token"
             raise ClusterError(
                 f"the cluster at {self.address} does not let us in ({refused}). Ray looked for its token in: "
                 f"{token_places()}. Put the cluster's token into one of them (on a head node of the "
@@ -110,6 +112,10 @@ def package_sizes(working_dir: str, excludes: list[str]) -> dict[str, int]:
     with tempfile.TemporaryDirectory() as folder:
         package = Path(folder) / "package.zip"
         create_package(
-            working_dir, package, include_gitignore=True, excludes=[*get_runtime_env_default_excludes(), *excludes]
+            working_dir,
+            package,
+            include_gitignore=True,
+            excludes=[*get_runtime_env_default_excludes(), *excludes],
+            logger=quiet,
         )
         return packaged_sizes(package)

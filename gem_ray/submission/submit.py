@@ -38,9 +38,9 @@ def submit(config: GemConfig, overrides: Sequence[str], root: Path) -> int:
 
     from gem_ray.submission.cluster import JobServer, package_sizes
 
+    server = JobServer(_address(config))
     sizes = package_sizes(runtime_env["working_dir"], list(runtime_env.get("excludes") or []))
     megabytes = check_size(sizes, config.submit.max_mb, config.submit.runtime_env)
-    server = JobServer(_address(config))
     known = attempts(prefix, server.statuses())
     if known.under_way:
         raise ConfigError(
