@@ -1,4 +1,4 @@
-"""``python -m jobs.plan plan.cluster_file=cluster/aws.yaml cluster=aws ...``: what a job needs, before it is started."""
+"""``python -m jobs.plan plan.cluster_file=cluster/aws.yaml cluster=aws``: what a job needs, before it is started."""
 
 from __future__ import annotations
 

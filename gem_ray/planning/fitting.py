@@ -41,7 +41,7 @@ class Placement:
 def fit(parts: Sequence[Part], cluster: ClusterShape) -> Placement:
     """Place ``high`` of every part, on nodes that are up and then on new ones, the smallest that do."""
     up = [_Node(kind, kind.cpus, kind.gpus) for kind in cluster.node_types for _ in range(kind.min_count)]
-    heads = cluster.node_types[0].min_count
+    heads = cluster.node_types[0].min_count if cluster.node_types else 0
     places: dict[str, Counter[str]] = {part.name: Counter() for part in parts}
     missing: dict[str, int] = {}
     # Parts bound to a role first, and the largest of them: what may go anywhere fills what is left.
@@ -90,8 +90,8 @@ def shortage(part: Part, lacking: int, cluster: ClusterShape) -> str:
     if not fitting:
         roles = ", ".join(sorted({kind.role or "none" for kind in cluster.node_types}))
         return (
-            f"{asked} are asked for, and the cluster {cluster.name} has no such nodes (its roles: {roles}); label a node "
-            f"type with gem-ray/role={part.role}, or set placement of {part.name} to one of them"
+            f"{asked} are asked for, and the cluster {cluster.name} has no such nodes (its roles: {roles}); label a "
+            f"node type with gem-ray/role={part.role}, or set placement of {part.name} to one of them"
         )
     given = "; ".join(map(str, fitting))
     large_enough = [kind for kind in fitting if holds(kind, part)]

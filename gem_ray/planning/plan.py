@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass
 
 from gem_ray.config import GemConfig
@@ -81,8 +82,8 @@ def make_plan(config: GemConfig, cluster: ClusterShape) -> Plan:
     training, preparing = training_parts(config), preparing_parts(config)
     at_least = fit([part.at_least() for part in training], cluster)
     at_most = fit([part.at_most() for part in training], cluster)
-    problems, warnings = _shortages(training, cluster, at_least, at_most)
-    for part in preparing:
+    problems, warnings = _shortages(training, cluster, at_least, at_most) if cluster.node_types else ([], [])
+    for part in preparing if cluster.node_types else ():
         low = fit([part.at_least()], cluster)
         problems += [shortage(part.at_least(), lacking, cluster) for lacking in low.missing.values()]
     memory = worker_memory(config, num_images, image_size, minimum_workers(config))
@@ -161,14 +162,14 @@ def _memory_problems(config: GemConfig, cluster: ClusterShape, memory: WorkerMem
         beside = kind.memory * (1 - OBJECT_STORE_SHARE)
         if host > beside:
             problems.append(
-                f"memory: a training worker holds {host / 1e9:.1f} GB ({memory.resident / 1e9:.1f} GB of it images), and a "
-                f"node {kind.name} has {beside / 1e9:.1f} GB beside Ray's object store; set data.ingest=stream, or take "
-                "larger nodes"
+                f"memory: a training worker holds {host / 1e9:.1f} GB ({memory.resident / 1e9:.1f} GB of it images), and "
+                f"a node {kind.name} has {beside / 1e9:.1f} GB beside Ray's object store; set data.ingest=stream, or "
+                "take larger nodes"
             )
         if store > kind.memory * OBJECT_STORE_SHARE:
             problems.append(
-                f"memory: reading the images once takes {store / 1e9:.1f} GB of object store, and a node {kind.name} has "
-                f"{kind.memory * OBJECT_STORE_SHARE / 1e9:.1f} GB of it: the rest would be written to its disk; set "
+                f"memory: reading the images once takes {store / 1e9:.1f} GB of object store, and a node {kind.name} "
+                f"has {kind.memory * OBJECT_STORE_SHARE / 1e9:.1f} GB of it: the rest would be written to its disk; set "
                 "data.ingest=stream"
             )
     return problems
@@ -200,9 +201,14 @@ def duration(hours: float) -> str:
 def cluster_of(config: GemConfig) -> ClusterShape:
     """The cluster of ``plan.cluster_file``, else this machine, where a local Ray gets the CPUs that its parts ask for.
 
+    Of a cluster that is joined without a file nothing is known: it has no node types, and nothing is said of fitting.
+
     Raises:
         ConfigError: a file that cannot be read or holds no cluster
     """
     if config.plan.cluster_file:
         return read_cluster_file(config.plan.cluster_file)
+    address = config.run.address or os.environ.get("RAY_ADDRESS")
+    if address:
+        return ClusterShape(name=f"the cluster at {address}", node_types=())
     return this_machine(local_cpus(config))
