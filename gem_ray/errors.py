@@ -41,3 +41,7 @@ class ScorerBusyError(ScorerError):
 
 class TrainingError(GemRayError):
     """Training cannot go on: a loss that is not finite, a checkpoint that cannot be written."""
+
+
+class ClusterError(GemRayError):
+    """A cluster that cannot be reached, does not let us in, or is too small for what is asked of it."""

@@ -20,6 +20,7 @@ from gem_ray.config_json import config_to_json
 from gem_ray.errors import ConfigError, GemRayError
 
 CONFIGS = Path(__file__).parent.parent / "configs"
+GROUPS = ("cluster", "mllm", "scoring", "experiment", "method")
 
 
 def load_config(overrides: Sequence[str]) -> GemConfig:
@@ -88,14 +89,14 @@ def run_job(name: str, purpose: str, main: Callable[[GemConfig], None]) -> NoRet
 def help_text(name: str, purpose: str) -> str:
     """Usage, choices of the groups, and every option with its default and meaning."""
     lines = [
-        f"usage: python -m {name} [mllm=NAME] [scoring=NAME] [experiment=NAME] [method=NAME] "
+        f"usage: python -m {name} [cluster=NAME] [mllm=NAME] [scoring=NAME] [experiment=NAME] [method=NAME] "
         "[group.option=value ...] [--config] [--help]",
         "",
         purpose,
         "",
         "--config prints the whole configuration as JSON and does nothing else.",
     ]
-    for group in ("mllm", "scoring", "experiment", "method"):
+    for group in GROUPS:
         lines += ["", f"{group}=NAME sets several options at once; NAME is one of"]
         lines += [f"  {choice:20} {meaning}" for choice, meaning in choices(group).items()]
     documented = _field_docs()

@@ -24,8 +24,11 @@ from gem_ray.config.inference import (
 from gem_ray.config.mllm_jobs import CheckConfig, NamingConfig, PretrainConfig, ScanConfig
 from gem_ray.config.model import PAPER_ATTRIBUTES, ModelConfig
 from gem_ray.config.objective import ObjectiveConfig
+from gem_ray.config.placement import PlacementConfig
+from gem_ray.config.plan import PlanConfig
 from gem_ray.config.scoring import ScoringConfig
 from gem_ray.config.storage import RUN_NAME, RunConfig, StorageConfig
+from gem_ray.config.submit import SubmitConfig
 from gem_ray.config.table import TableConfig
 from gem_ray.config.train import GraphConfig, TrainConfig
 
@@ -45,6 +48,8 @@ __all__ = [
     "ModelConfig",
     "NamingConfig",
     "ObjectiveConfig",
+    "PlacementConfig",
+    "PlanConfig",
     "PrepareConfig",
     "PretrainConfig",
     "ReconstructConfig",
@@ -53,6 +58,7 @@ __all__ = [
     "ScanConfig",
     "ScoringConfig",
     "StorageConfig",
+    "SubmitConfig",
     "TableConfig",
     "TrainConfig",
     "TraverseConfig",
@@ -85,6 +91,9 @@ class GemConfig:
     sample: SampleConfig = field(default_factory=SampleConfig)
     encode: EncodeConfig = field(default_factory=EncodeConfig)
     export: ExportConfig = field(default_factory=ExportConfig)
+    placement: PlacementConfig = field(default_factory=PlacementConfig)
+    submit: SubmitConfig = field(default_factory=SubmitConfig)
+    plan: PlanConfig = field(default_factory=PlanConfig)
 
     def __post_init__(self) -> None:
         check(

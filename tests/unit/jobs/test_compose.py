@@ -27,7 +27,7 @@ def test_no_override_gives_the_defaults_of_the_dataclasses():
     assert load_config([]) == GemConfig()
 
 
-@pytest.mark.parametrize("group", ["mllm", "scoring", "experiment", "method"])
+@pytest.mark.parametrize("group", ["cluster", "mllm", "scoring", "experiment", "method"])
 def test_every_choice_of_every_group_composes(group):
     files = sorted((CONFIGS / group).glob("*.yaml"))
     assert files
@@ -107,6 +107,7 @@ def test_help_explains_every_option():
         ("mllm", "gpu_7b"),
         ("scoring", "gem_paper"),
         ("method", "beta_vae"),
+        ("cluster", "kubernetes"),
     ):
         assert re.search(rf"{group}=NAME.*\n(  .*\n)*  {choice} +\w", text)
 
