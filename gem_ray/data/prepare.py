@@ -19,6 +19,7 @@ import ray
 import ray.data
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from gem_ray import telemetry
 from gem_ray.config import GemConfig, PrepareConfig
 from gem_ray.data.factors import with_named_factors
 from gem_ray.data.images import ImageShape
@@ -94,6 +95,7 @@ def prepare(config: GemConfig) -> PrepareReport:
     missing = [(number, positions) for number, (_, positions) in enumerate(shards) if number not in done]
     for shard in run_tasks(target, listing, missing, wanted):
         done[shard.number] = shard
+        record_shard(shard)
         check_bad_share(target, done, len(selection), wanted.max_bad_share)
     # Once more for data that were all there already, under a limit that may have changed.
     check_bad_share(target, done, len(selection), wanted.max_bad_share)
@@ -175,6 +177,15 @@ def run_tasks(target: Storage, listing: Listing, shards: list[Shard], wanted: Pr
                 rate = bar.tasks[0].completed / (time.monotonic() - started)
                 bar.update(task, rate=f"{rate:,.0f} images/s")
                 yield shard
+
+
+def record_shard(shard: ShardDone) -> None:
+    """Count what came of a shard."""
+    if shard.entry:
+        telemetry.add_count("gem_data_images_prepared", shard.entry.count)
+        telemetry.add_count("gem_data_bytes_written", shard.entry.num_bytes)
+    for cause, number in count_causes({shard.number: shard}).items():
+        telemetry.add_count("gem_data_images_skipped", number, cause=cause)
 
 
 def progress_bar() -> Progress:

@@ -29,6 +29,7 @@ from gem_ray.scoring.serving.service import scoring_service
 from gem_ray.storage import Storage
 from gem_ray.train.failures import StopOnOwnErrors, fit, interrupts_as_keyboard
 from gem_ray.train.ray_session import ray_session
+from gem_ray.train.restarts import CountRestarts
 from gem_ray.train.run_lock import run_lock
 from gem_ray.train.worker import train_worker
 
@@ -172,7 +173,7 @@ def run_training(config: GemConfig, run: Storage, data: Storage, start_graph: Di
                 storage_path=run.child("ray").root,
                 storage_filesystem=pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(run.fs)),
                 failure_config=ray.train.FailureConfig(max_failures=config.train.max_failures),
-                callbacks=[StopOnOwnErrors()],  # type: ignore[list-item]
+                callbacks=[StopOnOwnErrors(), CountRestarts(config.run.name)],  # type: ignore[list-item]
                 logging_config=ray.train.LoggingConfig(log_level="WARNING"),  # type: ignore[call-arg]
             ),
             datasets=build_datasets(data, read_manifest(data), config),
