@@ -73,7 +73,7 @@ METRICS: dict[str, Metric] = {
                 "seconds",
                 "Host time of a step by part, mean over workers and a log window: data (waiting for the next batch), "
                 "graph (changing to a newer DisGraph), inputs, step (forward, backward, update), checkpoint; and of "
-                "rank 0 sync (waiting for workers and device at the end of the window) and other; they add up to all of it",
+                "rank 0 sync (waiting for workers and device at the window's end) and other; they add up to all of it",
                 ("run", "part"),
             ),
             (

@@ -17,7 +17,7 @@ def test_answers_and_refusals_are_counted_by_status_and_timed(recorded):
     app = FastAPI()
     app.add_api_route("/graph", lambda: {})
     app.add_api_route("/healthz", lambda: {})
-    guarded = Guard(app, Token(TOKEN, "a test"), RateLimit(600), 4, 1000)
+    guarded = Guard(app, Token(secret=TOKEN, place="a test"), RateLimit(600), 4, 1000)
     client = TestClient(Watched(guarded, "faces"))
     client.get("/healthz")
     assert client.get("/graph").status_code == 401
