@@ -222,7 +222,8 @@ class GraphStore:
                     self._files.release()
         except StorageError as error:
             telemetry.add_count("gem_graph_snapshot_failures", 1, run=self._run_name)
-            logger.warning("graph version %d stays without a snapshot: %s", graph.version, error)
+            run = {"run": self._run_name, "graph_version": graph.version}
+            logger.warning("graph version %d stays without a snapshot: %s", graph.version, error, extra=run)
 
     def _drop_old(self, oldest_kept: int) -> None:
         versions = snapshot_versions(self._storage)

@@ -19,6 +19,7 @@ from gem_ray.errors import TrainingError
 from gem_ray.losses.gem import LossTerms, kl_per_dimension
 from gem_ray.messages import Cost, RescorerStatus
 from gem_ray.models.gem import Gem, GemOutputs
+from gem_ray.structured_log import note, say
 from gem_ray.train.relation_feed import RelationFeed, RelationPoller
 
 T = TypeVar("T")
@@ -144,13 +145,15 @@ class Measurements:
         """Print a progress line at most every ``train.log_every_s`` seconds, and export the gauges."""
         now = time.monotonic()
         record_line(line, step, self._config, dist.get_world_size())
+        note(step=step, graph_version=line["graph_version"])
         total = self._config.train.steps
         if now - self._shown < self._config.train.log_every_s and step < total:
             return
         self._shown = now
         rate = (step - self._start_step) / max(now - self._started, 1e-9)
         left = (total - step) / max(rate, 1e-9)
-        print(progress_line(line, step, total, left), flush=True)
+        numbers = {name: line[name] for name in ("total", "reconstruction", "kl", "images_per_s", "questions_asked")}
+        say(progress_line(line, step, total, left), **numbers, eta_s=round(left))
 
 
 def step_seconds(parts: dict[str, float], elapsed_s: float, num_steps: int) -> dict[str, float]:

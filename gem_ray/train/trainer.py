@@ -27,7 +27,9 @@ from gem_ray.scoring.asking.prompts import validate_attributes
 from gem_ray.scoring.given import publish_given_scores
 from gem_ray.scoring.serving.service import scoring_service
 from gem_ray.storage import Storage
+from gem_ray.structured_log import say
 from gem_ray.train.failures import StopOnOwnErrors, fit, interrupts_as_keyboard
+from gem_ray.train.links import say_links
 from gem_ray.train.ray_session import ray_session
 from gem_ray.train.restarts import CountRestarts
 from gem_ray.train.run_lock import run_lock
@@ -74,6 +76,7 @@ def reach_last_step(config: GemConfig, run: Storage, data: Storage, start_graph:
             say(f"run {run.uri} is complete at step {done}; raise train.steps to go on")
         else:
             say(f"{'resuming from step ' + str(done) if done else 'starting'}: {run.uri}")
+            say_links(config, run)
             run_training(config, run, data, start_graph)
 
 
@@ -93,11 +96,6 @@ def with_absolute_paths(config: GemConfig) -> GemConfig:
 def run_storage(config: GemConfig) -> Storage:
     """The folder of this run."""
     return Storage(f"{config.run.uri}/{config.run.name}", config.storage)
-
-
-def say(text: str) -> None:
-    """One line for the person at the terminal."""
-    print(text, flush=True)
 
 
 def check_same_run(config: GemConfig, run: Storage) -> None:

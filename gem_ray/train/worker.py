@@ -27,6 +27,7 @@ from gem_ray.graph.disgraph import DisGraph
 from gem_ray.graph.variants import variant
 from gem_ray.scoring.choosing.signals import INFLUENCE
 from gem_ray.storage import Storage
+from gem_ray.structured_log import configure
 from gem_ray.train.collectives import broadcast_bytes, gather_numbers
 from gem_ray.train.influence import EdgeInfluence
 from gem_ray.train.measurements import Measurements
@@ -50,6 +51,7 @@ def train_worker(settings: dict[str, str]) -> None:
     config = config_from_json(settings["config"])
     context = ray.train.get_context()
     rank, world = context.get_world_rank(), context.get_world_size()
+    configure(config.run.log_format, run=config.run.name, rank=rank)
     run = Storage(f"{config.run.uri}/{config.run.name}", config.storage)
     device = ray.train.torch.get_device()
     torch.set_num_threads(max(1, int(config.train.cpus_per_worker)))

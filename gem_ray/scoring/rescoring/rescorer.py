@@ -31,6 +31,7 @@ from gem_ray.scoring.looking.traversals import CheckpointTraversals
 from gem_ray.scoring.rescoring.loop import Rescoring
 from gem_ray.scoring.serving.deployment import ServeScorer
 from gem_ray.storage import Storage
+from gem_ray.structured_log import configure
 from gem_ray.telemetry import add_count, observe, set_gauge
 
 log = logging.getLogger(__name__)
@@ -54,6 +55,7 @@ class Rescorer:
         torch.set_num_threads(1)  # training has the other cores
         logging.getLogger("ray.serve").setLevel(logging.WARNING)
         config = config_from_json(config_json)
+        configure(config.run.log_format, run=config.run.name)
         images = DataImages(data, config.data.holdout)
         self._rescoring = Rescoring(
             config.scoring,
