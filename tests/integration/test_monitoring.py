@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -56,33 +57,26 @@ MONITORING = Path(__file__).parents[2] / "cluster" / "monitoring"
 BOARD = json.loads((MONITORING / "grafana" / "boards" / "gem_ray.json").read_text(encoding="utf-8"))
 RUN, BLOCKED, STEPS, IMAGES = "watched", "blocked", 400, 1_000
 
-# Metrics that a run which goes well, loses one worker and has one checkpoint refused does not record, and why.
+# Metrics that a run which loses one worker and has one checkpoint refused does not record, and why.
 ABSENT = {
     "gem_train_not_finite": "every loss is finite",
     "gem_data_images_skipped": "drawn faces are never bad",
     "gem_data_shards_damaged": "no shard is damaged",
     "gem_storage_retries": "a local folder is not tried again",
-    "gem_graph_refusals": "the rescorer gives stale looks up before it pushes them",
     "gem_graph_snapshot_failures": "the disk has room",
-    "gem_questions_missing": "the nano model answers every question about faces",
-    "gem_questions_stored": "nothing is asked twice without a restart",
-    "gem_question_request_failures": "the replica does not die",
     "gem_gateway_requests": "no gateway is up",
     "gem_gateway_seconds": "no gateway is up",
 }
-# The list in tests/unit/cluster/test_monitoring.py, which says of each expression whether its metrics exist.
-OF_RAY = {
-    "ray_cluster_active_nodes",
-    "ray_node_cpu_utilization",
-    "ray_node_disk_utilization_percentage",
-    "ray_node_mem_total",
-    "ray_node_mem_used",
-    "ray_object_store_used_memory",
-    "ray_serve_deployment_queued_queries",
-    "ray_serve_deployment_replica_healthy",
-    "up",
+# Those that it may record, by how the rescorer and training fall together.
+CHANCE = {
+    "gem_graph_refusals": "a look at a model that the graph has left behind",
+    "gem_questions_missing": "an answer that did not come in time",
+    "gem_questions_stored": "an image that was asked about before",
+    "gem_question_request_failures": "a request that Serve has no room for",
 }
-EMPTY_PANELS = {"Failures": "see above", "Gateway": "see above", "GPUs in use": "there are none"}
+NO_LAPTOP_HAS = {"ray_cluster_failed_nodes", "ray_node_gpus_utilization"}
+EMPTY_PANELS = {"Gateway", "GPUs in use"}
+CHANCE_PANELS = {"Failures"}
 
 
 @dataclass
@@ -293,8 +287,8 @@ TOTAL = "sum(last_over_time(ray_gem_{}_total[30m]))"
         ('sum(last_over_time(ray_gem_checkpoint_seconds_count{run="watched"}[30m]))', STEPS // 50, STEPS // 50 + 3),
         (TOTAL.format("checkpoint_bytes"), 1e6, 1e9),
         (TOTAL.format("data_images_prepared"), IMAGES, IMAGES),
-        # Two runs read every shard once at least; a rank's start after the kill reads none again.
-        (TOTAL.format("data_bytes_read") + " / " + TOTAL.format("data_bytes_written"), 2, 10),
+        # Two runs and a report read every shard; the rescorer reads some again and again.
+        (TOTAL.format("data_bytes_read") + " / " + TOTAL.format("data_bytes_written"), 2, 100),
         (LAST.format('graph_version{run="watched"}'), 2, 500),
         (
             "{} - {}".format(
@@ -331,7 +325,7 @@ def test_every_listed_metric_appears_in_a_real_run_or_there_is_a_reason(watched)
         for name, metric in METRICS.items()
         if metric.series + ("_bucket" if metric.kind is Kind.HISTOGRAM else "") in watched.names
     }
-    assert METRICS.keys() - appeared - ABSENT.keys() == set()
+    assert METRICS.keys() - appeared - ABSENT.keys() - CHANCE.keys() == set()
     assert appeared & ABSENT.keys() == set(), "it does appear: take it off the list of those that do not"
     unlisted = {name for name in watched.names if name.startswith("ray_gem_")}
     ends = ("", "_bucket", "_count", "_sum")
@@ -339,7 +333,12 @@ def test_every_listed_metric_appears_in_a_real_run_or_there_is_a_reason(watched)
 
 
 def test_what_we_use_of_rays_own_is_there(watched):
-    assert OF_RAY - watched.names == set()
+    rules = yaml.safe_load((MONITORING / "alerts.yml").read_text(encoding="utf-8"))["groups"]
+    expressions = [rule["expr"] for group in rules for rule in group["rules"]]
+    expressions += [target["expr"] for panel in BOARD["panels"] for target in panel.get("targets", [])]
+    used = {name for expression in expressions for name in re.findall(r"\b(?:ray_(?!gem_)\w+|up)\b", expression)}
+    assert len(used) > 8
+    assert used - watched.names == NO_LAPTOP_HAS
 
 
 def test_every_panel_of_the_board_shows_something_or_there_is_a_reason(watched):
@@ -351,7 +350,7 @@ def test_every_panel_of_the_board_shows_something_or_there_is_a_reason(watched):
                 watched.prometheus.points(expression.replace("$__rate_interval", "1m"), watched.start, watched.end)
                 for expression in expressions
             )
-    assert {title for title, points in drawn.items() if not points} == EMPTY_PANELS.keys()
+    assert {title for title, points in drawn.items() if not points} - CHANCE_PANELS == EMPTY_PANELS
 
 
 def test_all_of_rays_endpoints_are_scraped_by_its_own_service_discovery(watched):
