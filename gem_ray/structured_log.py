@@ -51,7 +51,7 @@ def note(**facts: Any) -> None:
 def say(text: str, **facts: Any) -> None:
     """One line for the person at the terminal, with numbers for a program."""
     if is_json():
-        log.info(text, extra={"facts": facts})
+        log.info(text.strip(), extra={"facts": facts})
     else:
         print(text, flush=True)
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import ray
 import ray.data
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from gem_ray import telemetry
@@ -32,6 +33,7 @@ from gem_ray.data.shards import Manifest, has_manifest, read_manifest, write_man
 from gem_ray.data.sources import list_source
 from gem_ray.errors import DataError
 from gem_ray.storage import Storage
+from gem_ray.structured_log import is_json
 
 PLAN, SKIPPED = f"{PROGRESS}/plan.json", "skipped.json"
 # Small data are cut finer than shard_mb asks, so that tasks run side by side and the bar moves.
@@ -196,6 +198,7 @@ def progress_bar() -> Progress:
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(),
+        console=Console(stderr=is_json()),  # where lines are for a program a bar is none of them
     )
 
 

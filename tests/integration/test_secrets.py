@@ -33,6 +33,7 @@ CANARIES = {
     "HF_TOKEN": "hf_canaryTokenP0oI9uY8tR7eW6qAsDfGhJk",
     "RAY_REDIS_PASSWORD": "canary-redis-password-Zx8Cv7Bn6Mq5",
 }
+RAYS_TOKEN = "canary-ray-token-7Gh5Jk3Lm1Np9Qs2"  # in a file, as Ray wants it
 STEPS = 40
 PAGES = (
     "api/jobs/",
@@ -68,7 +69,7 @@ SEARCHED = (
 def spellings() -> dict[str, bytes]:
     """Every canary as it is, in base64, and as it stands in a URL or in JSON."""
     found = {}
-    for name, secret in CANARIES.items():
+    for name, secret in {**CANARIES, "Ray's token": RAYS_TOKEN}.items():
         found[name] = secret.encode()
         found[f"{name} in base64"] = base64.b64encode(secret.encode()).rstrip(b"=")[:-1]  # the last one may differ
         found[f"{name} in a URL"] = urllib.parse.quote(secret, safe="").encode()
@@ -106,10 +107,13 @@ def pipeline(s3_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     folder = tmp_path_factory.mktemp("pipeline")
     temporary = Path("/tmp", f"gs-{os.getpid()}")  # short: Ray's sockets are in it
     temporary.mkdir()
+    token = folder / "ray-token"
+    token.write_text(RAYS_TOKEN)
+    token.chmod(0o600)
     environment = os.environ | CANARIES | {
         "AWS_DEFAULT_REGION": "us-east-1",
         "RAY_TMPDIR": str(temporary),
-        "RAY_AUTH_TOKEN_PATH": str(folder / "ray-token"),
+        "RAY_AUTH_TOKEN_PATH": str(token),
         "HOME": str(folder),
         "PYTHONPATH": str(Path(__file__).parents[2]),
     }  # fmt: skip
@@ -135,7 +139,7 @@ def pipeline(s3_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     ]
     found = Pipeline()
     ended = threading.Event()
-    watching = threading.Thread(target=watch, args=(found, temporary / "ray", folder / "ray-token", ended))
+    watching = threading.Thread(target=watch, args=(found, temporary / "ray", ended))
     watching.start()
     try:
         job(found, "train", ["-m", "jobs.train", *stored, *trained], environment, folder)
@@ -161,7 +165,7 @@ def pipeline(s3_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     shutil.rmtree(temporary)
 
 
-def watch(found: Pipeline, temporary: Path, token: Path, ended: threading.Event) -> None:
+def watch(found: Pipeline, temporary: Path, ended: threading.Event) -> None:
     """Keep what the metrics endpoints, the dashboard and command lines show while the job goes on."""
     while not ended.wait(1.0):
         for process in Path("/proc").glob("[0-9]*"):
@@ -172,9 +176,9 @@ def watch(found: Pipeline, temporary: Path, token: Path, ended: threading.Event)
             except (FileNotFoundError, PermissionError, ProcessLookupError):
                 continue
         discovery = temporary / "prom_metrics_service_discovery.json"
-        if not discovery.exists() or not token.exists():
+        if not discovery.exists():
             continue
-        authorization = {"Authorization": f"Bearer {token.read_text().strip()}"}
+        authorization = {"Authorization": f"Bearer {RAYS_TOKEN}"}
         metrics = [f"http://{target}/metrics" for target in json.loads(discovery.read_text())[0]["targets"]]
         for url in (*metrics, *dashboard_pages(temporary)):
             try:
