@@ -32,7 +32,19 @@ def store(repeats: int) -> Iterator[Ratio]:
     return measured(repeats)
 
 
-GROUPS = {"precision": precision, "propagation": propagation, "training": training, "store": store}
+def watching(repeats: int) -> Iterator[Ratio]:
+    from benchmarks.watching import watching as measured
+
+    return measured(repeats)
+
+
+GROUPS = {
+    "precision": precision,
+    "propagation": propagation,
+    "training": training,
+    "store": store,
+    "watching": watching,
+}
 
 if __name__ == "__main__":
     main_of("Ratios of two things timed in turn on this machine.", GROUPS, 9)

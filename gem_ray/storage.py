@@ -21,6 +21,7 @@ import aiohttp
 import fsspec
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
+from gem_ray import telemetry
 from gem_ray.config import StorageConfig
 from gem_ray.errors import StorageError
 
@@ -188,7 +189,7 @@ class Storage:
         """Run an action on ``fs``, again after faults that may pass; ``FileNotFoundError`` is left to the caller.
 
         Args:
-            what: for the message, as in "cannot ... in s3://bucket/folder"
+            what: for the message, as in "cannot ... in s3://bucket/folder"; its first word is a label of metrics
         """
         for attempt in range(1, self.config.attempts + 1):
             try:
@@ -209,12 +210,15 @@ class Storage:
                 ) from error
             except (OSError, BotoCoreError, ClientError, aiohttp.ClientError) as error:
                 last = attempt == self.config.attempts or isinstance(error, PERMANENT) or self.is_local
+                operation = what.split(maxsplit=1)[0]
                 if last:
+                    telemetry.add_count("gem_storage_failures", 1, operation=operation)
                     raise StorageError(
                         f"cannot {what} in {self.uri} (try {attempt} of {self.config.attempts}, "
                         f"{self._endpoint}): {type(error).__name__}: {error}; "
                         "check the location, the permissions and that the server is up"
                     ) from error
+                telemetry.add_count("gem_storage_retries", 1, operation=operation)
                 time.sleep(min(8.0, 0.2 * 2**attempt) * random.uniform(0.5, 1.0))
         raise AssertionError("unreachable")
 

@@ -18,6 +18,7 @@ from typing import Any, NoReturn, get_type_hints
 from gem_ray.config import GemConfig
 from gem_ray.config_json import config_to_json
 from gem_ray.errors import ConfigError, GemRayError
+from gem_ray.structured_log import configure_driver, say_error
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 GROUPS = ("cluster", "mllm", "scoring", "experiment", "method")
@@ -76,9 +77,10 @@ def run_job(name: str, purpose: str, main: Callable[[GemConfig], None]) -> NoRet
         if "--config" in arguments:
             print(config_to_json(config))
             raise SystemExit(0)
+        configure_driver(config.run.log_format, config.run.name)
         main(config)
     except GemRayError as error:
-        print(f"\n{type(error).__name__}: {error}", file=sys.stderr)
+        say_error(error)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         print("\nstopped by Ctrl-C; the same command goes on from the last checkpoint", file=sys.stderr)

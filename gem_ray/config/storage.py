@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from gem_ray.config.checks import check
+from gem_ray.config.checks import check, one_of
 
 RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -37,8 +37,13 @@ class RunConfig:
     """Folder of all runs: a path, ``file://`` or ``s3://``."""
     address: str | None = None
     """Ray cluster to join; None starts a local Ray, or uses RAY_ADDRESS."""
+    log_format: str = "text"
+    """Lines of ``jobs.train`` and of all processes it starts: ``text`` for a person, ``json`` for a program."""
+    grafana_url: str | None = None
+    """Grafana's address, for the link at the start of a run; None takes RAY_GRAFANA_HOST."""
 
     def __post_init__(self) -> None:
+        one_of("run.log_format", self.log_format, ("text", "json"))
         check(
             RUN_NAME.fullmatch(self.name) is not None,
             f"run.name={self.name!r} must be 1-64 letters, digits, dots, dashes or underscores",

@@ -17,8 +17,10 @@ from typing import Any
 
 import ray
 import ray.data
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from gem_ray import telemetry
 from gem_ray.config import GemConfig, PrepareConfig
 from gem_ray.data.factors import with_named_factors
 from gem_ray.data.images import ImageShape
@@ -31,6 +33,7 @@ from gem_ray.data.shards import Manifest, has_manifest, read_manifest, write_man
 from gem_ray.data.sources import list_source
 from gem_ray.errors import DataError
 from gem_ray.storage import Storage
+from gem_ray.structured_log import is_json
 from gem_ray.typed_json import parse_json, typed
 
 PLAN, SKIPPED = f"{PROGRESS}/plan.json", "skipped.json"
@@ -95,6 +98,7 @@ def prepare(config: GemConfig) -> PrepareReport:
     missing = [(number, positions) for number, (_, positions) in enumerate(shards) if number not in done]
     for shard in run_tasks(target, listing, missing, wanted):
         done[shard.number] = shard
+        record_shard(shard)
         check_bad_share(target, done, len(selection), wanted.max_bad_share)
     # Once more for data that were all there already, under a limit that may have changed.
     check_bad_share(target, done, len(selection), wanted.max_bad_share)
@@ -182,6 +186,15 @@ def run_tasks(target: Storage, listing: Listing, shards: list[Shard], wanted: Pr
                 yield shard
 
 
+def record_shard(shard: ShardDone) -> None:
+    """Count what came of a shard."""
+    if shard.entry:
+        telemetry.add_count("gem_data_images_prepared", shard.entry.count)
+        telemetry.add_count("gem_data_bytes_written", shard.entry.num_bytes)
+    for cause, number in count_causes({shard.number: shard}).items():
+        telemetry.add_count("gem_data_images_skipped", number, cause=cause)
+
+
 def progress_bar() -> Progress:
     """A bar with count, rate and remaining time."""
     return Progress(
@@ -190,6 +203,7 @@ def progress_bar() -> Progress:
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(),
+        console=Console(stderr=is_json()),  # where lines are for a program a bar is none of them
     )
 
 

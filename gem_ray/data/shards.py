@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from gem_ray import telemetry
 from gem_ray.errors import DataError
 from gem_ray.parquet_bytes import read_table
 from gem_ray.storage import Storage
@@ -192,15 +193,18 @@ def read_shard(storage: Storage, manifest: Manifest, entry: ShardEntry) -> Recor
     try:
         data = storage.read_bytes(entry.name)
     except FileNotFoundError as error:
+        telemetry.add_count("gem_data_shards_damaged", 1)
         raise DataError(
             f"shard {entry.name} of {storage.uri} is missing although the manifest lists it; prepare the data again"
         ) from error
     found = hashlib.sha256(data).hexdigest()
     if found != entry.sha256:
+        telemetry.add_count("gem_data_shards_damaged", 1)
         raise DataError(
             f"shard {entry.name} of {storage.uri} is damaged: sha256 {found[:12]}..., {len(data):,} bytes; manifest: "
             f"{entry.sha256[:12]}..., {entry.num_bytes:,} bytes. Restore the file, or prepare the data again"
         )
+    telemetry.add_count("gem_data_bytes_read", len(data))
     names = manifest.attributes or ()
     table = read_table(
         data, f"shard {entry.name} of {storage.uri}", ["pixels", *(f"attribute:{name}" for name in names)]

@@ -22,6 +22,7 @@ from gem_ray.errors import ConfigError
 from gem_ray.gateway.app import build_gateway
 from gem_ray.gateway.auth import Token, find_token
 from gem_ray.gateway.routes import Behind
+from gem_ray.gateway.watching import Watched
 from gem_ray.graph.store import connect_store
 from gem_ray.scoring.serving.application import app_name
 from gem_ray.scoring.serving.deployment import ServeScorer
@@ -47,7 +48,7 @@ def run_gateway(config: GemConfig, gateway: GatewayConfig) -> None:
     token = find_token(gateway.token_file) if gateway.authentication else None
     behind = behind_run(config)
     with listen(gateway) as listener:
-        server = make_server(gateway, token, behind)
+        server = make_server(gateway, token, behind, config.run.name)
         for line in greeting(listener, token):
             print(line, flush=True)
         server.run(sockets=[listener])
@@ -104,11 +105,11 @@ def listen(gateway: GatewayConfig) -> socket.socket:
         ) from error
 
 
-def make_server(gateway: GatewayConfig, token: Token | None, behind: Behind) -> uvicorn.Server:
+def make_server(gateway: GatewayConfig, token: Token | None, behind: Behind, run_name: str) -> uvicorn.Server:
     """A server that has not started yet."""
     return uvicorn.Server(
         uvicorn.Config(
-            build_gateway(gateway, token, behind),
+            Watched(build_gateway(gateway, token, behind), run_name),
             log_level="warning",
             access_log=False,
             server_header=False,

@@ -12,8 +12,10 @@ import os
 import threading
 import time
 
+import numpy as np
 import ray
 
+from gem_ray import telemetry
 from gem_ray.config import GraphConfig
 from gem_ray.errors import GemRayError, GraphError, NotKeptError, StorageError
 from gem_ray.graph.disgraph import DisGraph
@@ -152,6 +154,7 @@ class GraphStore:
             journal.close()
             raise
         self._journal, self._applied, self._snapshot_version = journal, applied, version
+        self._record(graph)
         return graph
 
     def _change(self, operation_id: str, change: Push | int) -> PushReply:
@@ -167,6 +170,8 @@ class GraphStore:
             if isinstance(change, Push):
                 refusal = graph.check(change, self._staleness)
                 if refusal:
+                    reason = refusal[0].value
+                    telemetry.add_count("gem_graph_refusals", 1, run=self._run_name, reason=reason)
                     return PushReply(version=graph.version, applied=False, refusal=refusal[0], detail=refusal[1])
             record = Record(
                 version=graph.version + 1,
@@ -179,6 +184,8 @@ class GraphStore:
             following = record.apply_to(graph)
             if self._journal.append(record):
                 self._accept(record, following)
+                kind = record.push.kind.value if record.push else "rollback"
+                telemetry.add_count("gem_graph_pushes", 1, run=self._run_name, kind=kind)
                 return PushReply(version=following.version, applied=True)
             for missed in self._journal.read(graph.version):
                 graph = missed.apply_to(graph)
@@ -187,9 +194,20 @@ class GraphStore:
 
     def _accept(self, record: Record, graph: DisGraph) -> None:
         self._applied[record.operation_id] = record.version
+        churn = float(np.abs(graph.strength - self._ready().strength).sum())
+        telemetry.add_count("gem_graph_churn", churn, run=self._run_name)
         self._graph = graph
+        self._record(graph)
         if graph.version - self._snapshot_version >= self._config.snapshot_every_pushes:
             self._publish(graph)
+
+    def _record(self, graph: DisGraph) -> None:
+        """Export what the graph is like now."""
+        edges = ~np.eye(len(graph.attributes), dtype=bool)
+        telemetry.set_gauge("gem_graph_version", graph.version, run=self._run_name)
+        telemetry.set_gauge("gem_graph_confidence", float(graph.confidence[edges].mean()), run=self._run_name)
+        known = int(np.isfinite(graph.standard_error[edges]).sum())
+        telemetry.set_gauge("gem_graph_known_edges", known, run=self._run_name)
 
     def _publish(self, graph: DisGraph) -> None:
         """Write a snapshot and drop what is too old. A full disk costs the snapshot only: the journal has it all."""
@@ -203,7 +221,9 @@ class GraphStore:
                 finally:
                     self._files.release()
         except StorageError as error:
-            logger.warning("graph version %d stays without a snapshot: %s", graph.version, error)
+            telemetry.add_count("gem_graph_snapshot_failures", 1, run=self._run_name)
+            run = {"run": self._run_name, "graph_version": graph.version}
+            logger.warning("graph version %d stays without a snapshot: %s", graph.version, error, extra=run)
 
     def _drop_old(self, oldest_kept: int) -> None:
         versions = snapshot_versions(self._storage)

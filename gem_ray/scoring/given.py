@@ -7,7 +7,6 @@ so that they differ in nothing else. Either way no MLLM is started and the DisGr
 from __future__ import annotations
 
 import asyncio
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +21,6 @@ from gem_ray.scoring.asking.prompts import NUM_DIGITS
 from gem_ray.scoring.rescoring.publisher import Publisher
 from gem_ray.scoring.rescoring.scores import ScoreTable, fullest_scores, write_scores
 from gem_ray.storage import Storage
-from gem_ray.telemetry import add_count
 
 LABELS = "labels"
 
@@ -38,8 +36,7 @@ def publish_given_scores(config: GemConfig, run: Storage, data: Storage, store: 
         return
     table, model = label_scores(config, data) if config.scoring.scorer == LABELS else stored_scores(config, data)
     ref = write_scores(run, table, model)
-    count = partial(add_count, run=config.run.name)
-    publisher = Publisher(run, store, table.attributes, model, config.scoring.estimator, count)
+    publisher = Publisher(run, store, table.attributes, model, config.scoring.estimator)
     asyncio.run(publisher.publish_scores(table, ref, Cost()))
 
 

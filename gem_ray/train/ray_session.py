@@ -15,6 +15,7 @@ import psutil
 
 from gem_ray.config import GemConfig
 from gem_ray.errors import ConfigError, TrainingError
+from gem_ray.structured_log import is_json, say
 
 NAMESPACE = "gem_ray"
 CONNECT_S = 5.0
@@ -69,21 +70,29 @@ def ray_session(config: GemConfig, num_cpus: int | None = None) -> Iterator[str 
         return
     dashboard = None
     if address:
-        ray.init(address=address, namespace=NAMESPACE)
+        ray.init(address=address, namespace=NAMESPACE, **logging_options())
     else:
         context = start_ray(
             num_cpus=num_cpus or local_cpus(config),
             logging_level=logging.ERROR,
             include_dashboard=True,
             dashboard_host="127.0.0.1",
+            **logging_options(),
         )
         close_token_file()
         dashboard = f"http://{context.dashboard_url}"
-        print(f"started Ray on this machine, dashboard {dashboard}", flush=True)
+        say(f"started Ray on this machine, dashboard {dashboard}")
     try:
         yield dashboard
     finally:
         ray.shutdown()
+
+
+def logging_options() -> dict[str, Any]:
+    """What ``ray.init`` gets so that also libraries in its workers log as ``run.log_format`` says."""
+    import ray
+
+    return {"logging_config": ray.LoggingConfig(encoding="JSON", log_level="WARNING")} if is_json() else {}
 
 
 def start_ray(attempts: int = 2, **options: Any) -> Any:
@@ -114,7 +123,7 @@ def start_ray(attempts: int = 2, **options: Any) -> Any:
                 for process in set(psutil.Process().children(recursive=True)) - before:
                     process.kill()
                 cause = error
-        print(f"Ray did not start (attempt {attempt} of {attempts}): {cause}", flush=True)
+        say(f"Ray did not start (attempt {attempt} of {attempts}): {cause}")
     raise TrainingError(
         f"Ray did not start on this machine in {attempts} attempts: {cause}; its logs are in "
         "/tmp/ray/session_latest/logs, gcs_server.out first"

@@ -27,8 +27,11 @@ from gem_ray.scoring.asking.prompts import validate_attributes
 from gem_ray.scoring.given import publish_given_scores
 from gem_ray.scoring.serving.service import scoring_service
 from gem_ray.storage import Storage
+from gem_ray.structured_log import say
 from gem_ray.train.failures import StopOnOwnErrors, fit, interrupts_as_keyboard
+from gem_ray.train.links import say_links
 from gem_ray.train.ray_session import ray_session
+from gem_ray.train.restarts import CountRestarts
 from gem_ray.train.run_lock import run_lock
 from gem_ray.train.worker import train_worker
 
@@ -73,6 +76,7 @@ def reach_last_step(config: GemConfig, run: Storage, data: Storage, start_graph:
             say(f"run {run.uri} is complete at step {done}; raise train.steps to go on")
         else:
             say(f"{'resuming from step ' + str(done) if done else 'starting'}: {run.uri}")
+            say_links(config, run)
             run_training(config, run, data, start_graph)
 
 
@@ -92,11 +96,6 @@ def with_absolute_paths(config: GemConfig) -> GemConfig:
 def run_storage(config: GemConfig) -> Storage:
     """The folder of this run."""
     return Storage(f"{config.run.uri}/{config.run.name}", config.storage)
-
-
-def say(text: str) -> None:
-    """One line for the person at the terminal."""
-    print(text, flush=True)
 
 
 def check_same_run(config: GemConfig, run: Storage) -> None:
@@ -172,7 +171,7 @@ def run_training(config: GemConfig, run: Storage, data: Storage, start_graph: Di
                 storage_path=run.child("ray").root,
                 storage_filesystem=pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(run.fs)),
                 failure_config=ray.train.FailureConfig(max_failures=config.train.max_failures),
-                callbacks=[StopOnOwnErrors()],  # type: ignore[list-item]
+                callbacks=[StopOnOwnErrors(), CountRestarts(config.run.name)],  # type: ignore[list-item]
                 logging_config=ray.train.LoggingConfig(log_level="WARNING"),  # type: ignore[call-arg]
             ),
             datasets=build_datasets(data, read_manifest(data), config),

@@ -27,6 +27,7 @@ from gem_ray.graph.disgraph import DisGraph
 from gem_ray.graph.variants import variant
 from gem_ray.scoring.choosing.signals import INFLUENCE
 from gem_ray.storage import Storage
+from gem_ray.structured_log import configure
 from gem_ray.train.collectives import broadcast_bytes, gather_numbers
 from gem_ray.train.influence import EdgeInfluence
 from gem_ray.train.measurements import Measurements
@@ -50,6 +51,7 @@ def train_worker(settings: dict[str, str]) -> None:
     config = config_from_json(settings["config"])
     context = ray.train.get_context()
     rank, world = context.get_world_rank(), context.get_world_size()
+    configure(config.run.log_format, run=config.run.name, rank=rank)
     run = Storage(f"{config.run.uri}/{config.run.name}", config.storage)
     device = ray.train.torch.get_device()
     torch.set_num_threads(max(1, int(config.train.cpus_per_worker)))
@@ -65,21 +67,23 @@ def train_worker(settings: dict[str, str]) -> None:
     pids = gather_numbers(os.getpid(), device)
     if log:
         log.event(json.dumps({"event": "started", "step": start_step, "world": world, "pids": pids}))
-    measurements = Measurements(config, start_step, loader.steps_per_epoch, device)
+    measurements = Measurements(config, start_step, loader.steps_per_epoch, parts.gem)
     influence = EdgeInfluence(parts.gem.edge_offset)
     try:
-        for step, batch in enumerate(loader.batches(start_step), start_step):
+        for step, batch in enumerate(measurements.waited_for(loader.batches(start_step)), start_step):
             if step >= config.train.steps:
                 break
-            event = feed.refresh(step)
+            with measurements.timing("graph"):
+                event = feed.refresh(step)
             if log and event:
                 log.event(event)
 
-            terms, critic_losses, outputs = train_step(
-                parts, make_inputs(config, parts, feed, loader, batch, step, rank, world), config.objective
-            )
-            measurements.add(step, terms, critic_losses, outputs)
-            influence.add()
+            with measurements.timing("inputs"):
+                inputs = make_inputs(config, parts, feed, loader, batch, step, rank, world)
+            with measurements.timing("step"):
+                terms, critic_losses, outputs = train_step(parts, inputs, config.objective)
+                measurements.add(step, terms, critic_losses, outputs)
+                influence.add()
 
             done = step + 1
             publish = done % config.train.checkpoint_every_steps == 0 or done == config.train.steps
@@ -89,7 +93,8 @@ def train_worker(settings: dict[str, str]) -> None:
                     log.measure(step, line)
                     measurements.show(done, line)
             if publish:
-                publish_checkpoint(config, run, parts, feed, influence, done, log)
+                with measurements.timing("checkpoint"):
+                    publish_checkpoint(config, run, parts, feed, influence, done, log)
                 ray.train.report({"step": done})
     finally:
         if poller:
@@ -186,11 +191,13 @@ def publish_checkpoint(
         checkpoint = Checkpoint(
             step=step, model=model, optimizer=optimizer, graph_json=feed.relations.graph.to_json(), state=state
         )
+        started = time.monotonic()
         try:
             num_bytes = save_checkpoint(run, checkpoint, config.train.keep_checkpoints)
             log.publish()
-            record_published(config.run.name, num_bytes, feed)
+            record_published(config.run.name, step, num_bytes, time.monotonic() - started, feed)
         except GemRayError as error:
+            telemetry.add_count("gem_checkpoint_failures", 1, run=config.run.name)
             failure = str(error).encode()
     reason = broadcast_bytes(failure, parts.device)
     if reason:
@@ -200,9 +207,11 @@ def publish_checkpoint(
         )
 
 
-def record_published(run_name: str, num_bytes: int, feed: RelationFeed) -> None:
-    """Export a checkpoint's size, and how far what the model shows is from the relations it was trained on."""
-    telemetry.add_count("gem_checkpoint_bytes", num_bytes, run_name)
+def record_published(run_name: str, step: int, num_bytes: int, seconds: float, feed: RelationFeed) -> None:
+    """Export what a checkpoint took, and how far what the model shows is from the relations it was trained on."""
+    telemetry.set_gauge("gem_checkpoint_step", step, run=run_name)
+    telemetry.add_count("gem_checkpoint_bytes", num_bytes, run=run_name)
+    telemetry.observe("gem_checkpoint_seconds", seconds, run=run_name)
     gap = relation_fidelity(feed.relations.graph)
     if gap is not None:
-        telemetry.set_gauge("gem_relation_fidelity_gap", gap, run_name)
+        telemetry.set_gauge("gem_relation_fidelity_gap", gap, run=run_name)

@@ -155,7 +155,7 @@ def test_faults_of_remote_storage_are_tried_again(monkeypatch):
     assert storage.attempt("ask", flaky) == "answer"
 
 
-def test_after_the_last_try_the_error_names_place_tries_and_cause(monkeypatch):
+def test_after_the_last_try_the_error_names_place_tries_and_cause(monkeypatch, recorded):
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     storage, tries = Storage("memory://faults", StorageConfig(attempts=3)), []
 
@@ -166,6 +166,8 @@ def test_after_the_last_try_the_error_names_place_tries_and_cause(monkeypatch):
     with pytest.raises(StorageError, match=r"cannot ask in memory://faults \(try 3 of 3.*OSError: 503 SlowDown; check"):
         storage.attempt("ask", broken)
     assert len(tries) == 3
+    asked = {"operation": "ask"}
+    assert recorded == [("gem_storage_retries", 1.0, asked)] * 2 + [("gem_storage_failures", 1.0, asked)]
 
 
 def test_errors_that_will_not_pass_are_not_tried_again():

@@ -1,4 +1,4 @@
-"""One list of metric names, each recorded somewhere, and typing errors are errors."""
+"""One list of metrics: each recorded somewhere and nothing else, in a table that is up to date."""
 
 from __future__ import annotations
 
@@ -10,13 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from gem_ray.telemetry import COUNTERS, GAUGES, TAGS, _metric, add_count, set_gauge
+from gem_ray.telemetry import METRICS, Kind, _metric, add_count, observe, set_gauge, table
 
 ROOT = Path(__file__).parents[2]
-NAMES = [*GAUGES, *COUNTERS]
+# What records, by the name it is called by: the functions themselves, and what a run's part is handed.
+RECORDING = {
+    Kind.GAUGE: {"set_gauge", "gauge"},
+    Kind.COUNTER: {"add_count", "_count"},
+    Kind.HISTOGRAM: {"observe", "_observe"},
+}
 
 
-def recorded(*functions: str) -> set[str]:
+def recorded(functions: set[str]) -> set[str]:
     """First arguments of all calls of these functions, wherever they stand."""
     found = set()
     for package in ("gem_ray", "jobs", "serve"):
@@ -29,47 +34,56 @@ def recorded(*functions: str) -> set[str]:
     return found
 
 
-def test_names_are_unique_and_carry_the_prefix():
-    assert len(NAMES) == len(set(NAMES))
-    assert [name for name in NAMES if not re.fullmatch(r"gem_[a-z]+(_[a-z]+)+", name)] == []
-    # Prometheus adds _total to counters: a name that ends so would carry it twice.
-    assert [name for name in NAMES if name.endswith("_total")] == []
-    assert all((GAUGES | COUNTERS).values())
+@pytest.mark.parametrize("kind", Kind)
+def test_every_name_is_recorded_somewhere_and_nothing_else_is(kind):
+    assert recorded(RECORDING[kind]) == {metric.name for metric in METRICS.values() if metric.kind is kind}
 
 
-def test_every_name_is_recorded_somewhere_and_nothing_else_is():
-    assert recorded("set_gauge") == set(GAUGES)
-    assert recorded("add_count", "_count") == set(COUNTERS)  # the publisher is handed add_count
+def test_names_carry_the_prefix_and_no_ending_that_prometheus_adds():
+    wrong = [
+        name
+        for name in METRICS
+        if not re.fullmatch(r"gem(_[a-z]+){2,}", name) or name.endswith(("_total", "_bucket", "_count", "_sum"))
+    ]
+    assert wrong == []
+    assert [name for name, metric in METRICS.items() if not (metric.help and metric.unit and metric.part)] == []
 
 
-def test_an_unknown_name_is_a_key_error():
-    for name in ("gem_train_stpe", *COUNTERS):
+def test_the_table_in_the_documentation_is_the_list():
+    text = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
+    assert text.endswith(table()), "run `python -m gem_ray.telemetry` and put what it prints below the introduction"
+
+
+@pytest.mark.parametrize("record", [set_gauge, add_count, observe])
+def test_an_unknown_name_or_one_of_another_kind_is_a_key_error(record):
+    kind = {set_gauge: Kind.GAUGE, add_count: Kind.COUNTER, observe: Kind.HISTOGRAM}[record]
+    for name in ("gem_train_stpe", *(metric.name for metric in METRICS.values() if metric.kind is not kind)):
         with pytest.raises(KeyError, match=name):
-            set_gauge(name, 1.0, "run")
-    for name in ("gem_pushes", *GAUGES):
-        with pytest.raises(KeyError, match=name):
-            add_count(name, 1.0, "run")
+            record(name, 0.0, run="run")  # also where nothing is added
 
 
-def test_an_unknown_name_is_noticed_even_where_nothing_is_added():
-    with pytest.raises(KeyError):
-        add_count("gem_pushes", 0.0, "run")
+@pytest.mark.parametrize("metric", METRICS.values(), ids=list(METRICS))
+def test_every_metric_can_be_made(metric):
+    made = _metric(metric.name)
+    assert made is _metric(metric.name)
+    assert made.info["name"] == metric.name
+    assert made.info["description"] == metric.help
+    assert made.info["tag_keys"] == metric.labels
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_every_metric_can_be_made_and_belongs_to_a_run(name):
-    metric = _metric(name)
-    assert metric is _metric(name)
-    assert metric.info["name"] == name
-    assert metric.info["description"] == (GAUGES | COUNTERS)[name]
-    assert metric.info["tag_keys"] == TAGS.get(name, ("run",))
-    assert "run" in metric.info["tag_keys"]
+def test_a_label_that_the_list_does_not_name_is_refused():
+    with pytest.raises(ValueError, match="node"):
+        set_gauge("gem_train_step", 1.0, run="r", node="x")
+    with pytest.raises(ValueError, match="run"):
+        set_gauge("gem_train_step", 1.0)
 
 
-def test_tags_are_of_known_names():
-    assert set(TAGS) <= set(NAMES)
-
-
-def test_importing_the_names_does_not_import_ray():
-    code = "import sys, gem_ray.telemetry; sys.exit('ray' in sys.modules)"
+def test_without_a_ray_nothing_is_recorded():
+    code = """
+import sys
+from gem_ray import telemetry
+telemetry.set_gauge("gem_train_step", 1.0, run="r")
+telemetry.add_count("gem_storage_retries", 1, operation="read")
+sys.exit("ray" in sys.modules)
+"""
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0

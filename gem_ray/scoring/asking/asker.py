@@ -17,6 +17,7 @@ from gem_ray.scoring.asking.engine import Scorer
 from gem_ray.scoring.asking.prompts import PROMPT_VERSION
 from gem_ray.scoring.asking.questions import Questioner
 from gem_ray.storage import Storage
+from gem_ray.telemetry import Record, unrecorded
 
 ROLLING_S = 120.0  # how long replicas of the former model may answer still, while Serve changes one for the other
 ROLLING_WAIT_S = 2.0
@@ -40,7 +41,7 @@ class Asker:
     Args:
         run: the run's folder, which holds the stored answers
         model: fingerprint of the MLLM
-        count: records a metric: name, amount, labels
+        count, observe: record a metric: name, amount or value, labels
 
     Attributes:
         model: whose answers are taken; set it after ``ModelChanged``
@@ -54,9 +55,10 @@ class Asker:
         attributes: tuple[str, ...],
         scorer: Scorer,
         model: str,
-        count: Callable[..., None],
+        count: Record = unrecorded,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         clock: Callable[[], float] = time.monotonic,
+        observe: Record = unrecorded,
     ) -> None:
         self._config, self._attributes = config, attributes
         self._count, self._sleep, self._clock = count, sleep, clock
@@ -71,6 +73,8 @@ class Asker:
             price_per_hour=config.price_per_hour,
             sleep=sleep,
             clock=clock,
+            count=count,
+            observe=observe,
         )
         self._retired: dict[str, float] = {}
         self._content_free: dict[int, ScoreAnswer] = {}
@@ -162,7 +166,6 @@ class Asker:
     def _count_questions(self) -> None:
         cost = self.cost
         self._count("gem_questions_asked", cost.asked - self._counted.asked)
-        self._count("gem_questions_missing", cost.failed - self._counted.failed)
         self._count("gem_questions_stored", cost.stored - self._counted.stored)
         self._count("gem_prompt_tokens", cost.prompt_tokens - self._counted.prompt_tokens)
         self._count("gem_cached_tokens", cost.cached_tokens - self._counted.cached_tokens)

@@ -15,11 +15,12 @@ from itertools import groupby
 import numpy as np
 from numpy.typing import NDArray
 
-from gem_ray.errors import ScorerError
+from gem_ray.errors import ScorerBusyError, ScorerError
 from gem_ray.messages import Cost, Request, ScoreAnswer, ScoreRequest
 from gem_ray.scoring.asking.engine import Scorer
 from gem_ray.scoring.asking.meter import CostMeter
 from gem_ray.scoring.asking.prompts import NUM_DIGITS, checked
+from gem_ray.telemetry import Record, unrecorded
 
 TRANSIENT = frozenset({"deadline", "engine", "no_token"})
 """Reasons of a missing answer that another try may mend."""
@@ -38,6 +39,7 @@ class Questioner:
         price_per_million_tokens, price_per_hour: see ``meter.CostMeter``
         sleep: waits a number of seconds
         clock: seconds, monotonic
+        count, observe: record a metric: name, amount or value, labels
 
     Attributes:
         questions_per_s: of the last finished ``ask`` or ``ask_requests``, each wording a question
@@ -54,7 +56,10 @@ class Questioner:
         price_per_hour: float = 0.0,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         clock: Callable[[], float] = time.monotonic,
+        count: Record = unrecorded,
+        observe: Record = unrecorded,
     ) -> None:
+        self._count, self._observe = count, observe
         self._scorer, self._batch_questions, self._wordings = scorer, batch_questions, wordings
         self._places = asyncio.Semaphore(max_in_flight)
         self._sleep, self._clock = sleep, clock
@@ -147,6 +152,9 @@ class Questioner:
             self._meter.end(answers)
         self._mass += sum(answer.digit_mass for answer in answers)
         self._ended += len(answers)
+        reasons = Counter(answer.failure or "none_given" for answer in answers if answer.probabilities is None)
+        for reason, number in reasons.items():
+            self._count("gem_questions_missing", number, reason=reason)
         return answers
 
     async def _with_tries(self, requests: list[Request]) -> list[ScoreAnswer]:
@@ -168,6 +176,7 @@ class Questioner:
                 self._failing = False
                 return answers
             except ScorerError as error:
+                self._count("gem_question_request_failures", 1, cause=cause_of(error))
                 self._failing, self._last_error = True, str(error)
                 await self._sleep(wait_s)
                 wait_s = min(2 * wait_s, LONGEST_WAIT_S)
@@ -176,6 +185,7 @@ class Questioner:
         if self._in_flight == 0:
             self._progress_at = self._clock()
         self._in_flight += 1
+        sent_at = self._clock()
         try:
             answers = await self._scorer.score(requests)
         finally:
@@ -183,7 +193,14 @@ class Questioner:
         if len(answers) != len(requests):
             raise ScorerError(f"the scorer gave {len(answers)} answers to {len(requests)} questions")
         self._progress_at = self._clock()
+        if not all(answer.stored for answer in answers):  # of the MLLM, not of the store of answers
+            self._observe("gem_question_request_seconds", self._progress_at - sent_at)
         return answers
+
+
+def cause_of(error: ScorerError) -> str:
+    """The class of a request's failure, for counting: ``busy``, or ``no_answer`` for all else."""
+    return "busy" if isinstance(error, ScorerBusyError) else "no_answer"
 
 
 def averaged(answers: Sequence[ScoreAnswer]) -> ScoreAnswer:

@@ -64,7 +64,7 @@ async def _check(config: GemConfig, sittings: list[Sitting], attributes: tuple[s
         # Remembered answers would be right, but nobody would learn how fast the model is.
         scoring = replace(config.scoring, answers_bytes=0)
         folder = Storage(config.check.output, config.storage)
-        asker = Asker(scoring, folder, attributes, scorer, fingerprint, lambda name, amount, **labels: None)
+        asker = Asker(scoring, folder, attributes, scorer, fingerprint)
         shown = time.monotonic()
 
         def progress(done: int, total: int) -> None:

@@ -133,7 +133,7 @@ def make_plan(config: GemConfig, run: Storage, data: Storage, app: str, model: s
 def build_asker(config: GemConfig, run: Storage, attributes: tuple[str, ...], app: str, model: str) -> Asker:
     """Who asks the application ``app`` in the name of the run."""
     scorer = ServeScorer(app, config.scoring.deadline_s)
-    return Asker(config.scoring, run, attributes, scorer, model, lambda name, amount, **labels: None)
+    return Asker(config.scoring, run, attributes, scorer, model)
 
 
 def find_parts(run: Storage, plan: Plan) -> list[tuple[int, int]]:

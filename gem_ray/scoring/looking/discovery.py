@@ -91,7 +91,7 @@ async def _discover(
         per_latent = naming.described if capable else 0
         proposed, described = await _describe(scorer, strips, per_latent)
         candidates = candidate_names(given, [name for names in proposed for name in names])
-        asker = Asker(scoring, run, candidates, scorer, scorer.fingerprint, lambda name, amount, **labels: None)
+        asker = Asker(scoring, run, candidates, scorer, scorer.fingerprint)
         work = _score(asker, strips, candidates)
         remedy = "see the engine's log above, and check scoring.deadline_s"
         probabilities = await with_patience(work, asker, PATIENCE_S, remedy)

@@ -36,6 +36,7 @@ from gem_ray.scoring.rescoring.judgements import pair_requests
 from gem_ray.scoring.rescoring.publisher import Publisher, Store
 from gem_ray.scoring.rescoring.scores import ScoreTable, newest_scores, write_scores
 from gem_ray.storage import Storage
+from gem_ray.telemetry import Record, unrecorded
 
 log = logging.getLogger(__name__)
 RETRY_EVERY_S = 2.0
@@ -52,7 +53,7 @@ class Rescoring:
         staleness: how far the graph may move on from the one a checkpoint was decoded through
         model: fingerprint of the MLLM, see ``model_files.model_fingerprint``
         signals: what training says of the edges
-        count: records a metric: name, amount, labels
+        count, observe: record a metric: name, amount or value, labels
         sleep, clock: wait a number of seconds; seconds, monotonic
     """
 
@@ -70,15 +71,16 @@ class Rescoring:
         samples: SampleSource,
         signals: SignalSource,
         model: str,
-        count: Callable[..., None] = lambda name, amount, **labels: None,
+        count: Record = unrecorded,
+        observe: Record = unrecorded,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._config, self._run, self._attributes = config, run, attributes
         self._images, self._checkpoints, self._signals = images, traversals, signals
         self._sleep, self._clock = sleep, clock
-        self._publisher = Publisher(run, store, attributes, model, config.estimator, count)
-        self._asker = Asker(config, run, attributes, scorer, model, count, sleep, clock)
+        self._publisher = Publisher(run, store, attributes, model, config.estimator)
+        self._asker = Asker(config, run, attributes, scorer, model, count, sleep, clock, observe)
         self._gatherer = Gatherer(
             config,
             attributes,

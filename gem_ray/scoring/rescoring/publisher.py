@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, Protocol
 
@@ -40,13 +40,12 @@ class Store(Protocol):
 
 
 class Publisher:
-    """Writes evidence and pushes its edges; a refusal is counted and shown, and changes nothing.
+    """Writes evidence and pushes its edges; a refusal is shown, and changes nothing.
 
     Args:
         run: the run's folder
         model: fingerprint of the MLLM
         estimator: how scores become relations, see ``graph.relations.relations_from_scores``
-        count: records a metric: name, amount, labels
 
     Attributes:
         useful_changes: edges that an applied push moved by more than their standard error
@@ -60,11 +59,10 @@ class Publisher:
         attributes: tuple[str, ...],
         model: str,
         estimator: str,
-        count: Callable[..., None],
     ) -> None:
         self._run, self._store, self._attributes = run, store, attributes
         self.model = model
-        self._estimator, self._count = estimator, count
+        self._estimator = estimator
         self.useful_changes = 0
         self.last_refusal = ""
 
@@ -196,11 +194,9 @@ class Publisher:
         before = await self.graph()
         reply = await asyncio.to_thread(self._store.push, push, PUSH_DEADLINE_S)
         if reply.refusal is not None:
-            self._count("gem_graph_refusals", 1, reason=reply.refusal.value)
             self.last_refusal = f"the graph store refused {name}: {reply.refusal.value}: {reply.detail}"
             log.warning(self.last_refusal)
         elif not reply.duplicate:
-            self._count("gem_graph_pushes", 1)
             self.useful_changes += num_useful(before, push)
 
     def _all_pairs(self) -> list[tuple[int, int]]:

@@ -31,12 +31,14 @@ from gem_ray.scoring.looking.traversals import CheckpointTraversals
 from gem_ray.scoring.rescoring.loop import Rescoring
 from gem_ray.scoring.serving.deployment import ServeScorer
 from gem_ray.storage import Storage
-from gem_ray.telemetry import add_count
+from gem_ray.structured_log import configure
+from gem_ray.telemetry import add_count, observe, set_gauge
 
 log = logging.getLogger(__name__)
 NAMESPACE = "gem_ray"
 START_S = 60.0
 STOP_S = 10.0
+EXPORT_EVERY_S = 2.0
 
 
 class Rescorer:
@@ -53,6 +55,7 @@ class Rescorer:
         torch.set_num_threads(1)  # training has the other cores
         logging.getLogger("ray.serve").setLevel(logging.WARNING)
         config = config_from_json(config_json)
+        configure(config.run.log_format, run=config.run.name)
         images = DataImages(data, config.data.holdout)
         self._rescoring = Rescoring(
             config.scoring,
@@ -67,7 +70,9 @@ class Rescorer:
             signals=CheckpointSignals(run),
             model=model,
             count=partial(add_count, run=config.run.name),
+            observe=partial(observe, run=config.run.name),
         )
+        self._run_name, self._budget = config.run.name, config.scoring.questions_per_minute
         self._loop = asyncio.new_event_loop()
         self._task: asyncio.Task[None] | None = None
         self._thread = threading.Thread(target=self._work, name="rescoring", daemon=True)
@@ -92,10 +97,30 @@ class Rescorer:
     def _work(self) -> None:
         asyncio.set_event_loop(self._loop)
         self._task = self._loop.create_task(self._rescoring.run())
+        exporting = self._loop.create_task(self._export())
         try:
             self._loop.run_until_complete(self._task)
         except asyncio.CancelledError:
             log.info("rescoring stopped")
+        finally:
+            exporting.cancel()
+
+    async def _export(self) -> None:
+        """Keep the gauges up to date, also while nothing is answered."""
+        while True:
+            record_status(self._rescoring.status(), self._run_name, self._budget)
+            await asyncio.sleep(EXPORT_EVERY_S)
+
+
+def record_status(status: RescorerStatus, run_name: str, questions_per_minute: int) -> None:
+    """Export how far a rescorer is."""
+    set_gauge("gem_scoring_waiting", float(status.phase == "waiting"), run=run_name)
+    set_gauge("gem_questions_under_way", status.cost.under_way, run=run_name)
+    set_gauge("gem_scoring_images", status.images_scored, run=run_name)
+    set_gauge("gem_scoring_rounds", status.rounds, run=run_name)
+    if status.budget_left is not None:
+        set_gauge("gem_scoring_budget", questions_per_minute, run=run_name)
+        set_gauge("gem_scoring_budget_left", status.budget_left, run=run_name)
 
 
 def start_rescorer(config: GemConfig, run: Storage, data: Storage, app: str, model: str) -> None:

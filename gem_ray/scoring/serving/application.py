@@ -18,6 +18,7 @@ from gem_ray.config import ScoringConfig
 from gem_ray.errors import ScorerError
 from gem_ray.scoring.asking.model_files import check_questions, resolve_model
 from gem_ray.scoring.serving.deployment import ServedScorer, ServeScorer, build_app, replica_state, vllm_scorer
+from gem_ray.structured_log import say
 
 log = logging.getLogger(__name__)
 LOOPBACK = "127.0.0.1"
@@ -50,7 +51,7 @@ def start_scorer(
     except ScorerError:
         stop_scorer(run_name)
         raise
-    print(f"the MLLM {config.model} answers after {seconds:.0f} s", flush=True)
+    say(f"the MLLM {config.model} answers after {seconds:.0f} s")
     return name
 
 
@@ -76,15 +77,15 @@ def change_mllm(
     _say_changes(former, config)
     surge = _has_room(config)
     if not surge:
-        print("no room for both in the cluster: the old one goes first, and questions wait meanwhile", flush=True)
+        say("no room for both in the cluster: the old one goes first, and questions wait meanwhile")
     try:
         seconds = _deploy(build_app(config, build_scorer, surge), config, name)
     except ScorerError:
-        print(f"back to {former.model}", flush=True)
+        say(f"back to {former.model}")
         # Serve keeps what is left of the former replicas; deployed again they are also replaced when they die.
         _deploy(build_app(former, build_scorer, surge), former, name)
         raise
-    print(f"run {run_name} is answered by {config.model} after {seconds:.0f} s", flush=True)
+    say(f"run {run_name} is answered by {config.model} after {seconds:.0f} s")
 
 
 def stop_scorer(run_name: str) -> None:
@@ -107,7 +108,7 @@ def _deploy(app: serve.Application, config: ScoringConfig, name: str) -> float:
         deploying.join(POLL_S)
         if time.monotonic() - shown >= SHOW_EVERY_S:
             shown = time.monotonic()
-            print(f"loading the MLLM {config.model}: {shown - began:.0f} s, {replica_state(name)}", flush=True)
+            say(f"loading the MLLM {config.model}: {shown - began:.0f} s, {replica_state(name)}")
         if time.monotonic() - began > config.start_timeout_s:
             raise ScorerError(
                 f"scoring.model={config.model!r} does not answer after scoring.start_timeout_s="
@@ -136,7 +137,7 @@ def _say_changes(former: ScoringConfig, config: ScoringConfig) -> None:
     for field in dataclasses.fields(config):
         before, after = getattr(former, field.name), getattr(config, field.name)
         if before != after:
-            print(f"scoring.{field.name}: {before} -> {after}", flush=True)
+            say(f"scoring.{field.name}: {before} -> {after}")
 
 
 def _cause(name: str, error: Exception) -> str:

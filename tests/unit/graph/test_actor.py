@@ -344,3 +344,27 @@ def test_closing_publishes_the_version_and_frees_the_folder(tmp_path):
     store.close()
     assert (tmp_path / "graph" / "snapshot-000000000003").exists()
     assert open_store(tmp_path).snapshot(None).version == 3
+
+
+def test_what_happens_to_the_graph_is_recorded(tmp_path, recorded):
+    store = open_store(tmp_path)
+    store.push(make_push(1, 0))
+    strength = store.snapshot(None).strength
+    store.push(make_push(2, 1, kind=EvidenceKind.SAMPLES))
+    store.push(make_push(3, 0, edges=()))
+    store.push(make_push(1, 0))  # known already: nothing happens
+    store.rollback("back", 1)
+    counted = [(name, labels) for name, value, labels in recorded if name in {"gem_graph_pushes", "gem_graph_refusals"}]
+    assert counted == [
+        ("gem_graph_pushes", {"run": "run", "kind": "scores"}),
+        ("gem_graph_pushes", {"run": "run", "kind": "samples"}),
+        ("gem_graph_refusals", {"run": "run", "reason": "empty"}),
+        ("gem_graph_pushes", {"run": "run", "kind": "rollback"}),
+    ]
+    # Only the first push moves what training follows: samples are evidence about the model.
+    assert [value for name, value, _ in recorded if name == "gem_graph_churn"] == [pytest.approx(abs(strength).sum())]
+    assert [value for name, value, _ in recorded if name == "gem_graph_version"] == [0, 1, 2, 3]
+    assert [value for name, value, _ in recorded if name == "gem_graph_known_edges"] == [0, 1, 1, 1]
+    confidence = [value for name, value, _ in recorded if name == "gem_graph_confidence"]
+    assert confidence[0] == 0.0
+    assert 0 < confidence[-1] <= 1 / 6

@@ -170,7 +170,7 @@ def harness(
     async def no_sleep(seconds: float) -> None:
         await asyncio.sleep(0)
 
-    publisher = Publisher(run, store, attributes, "scripted", "expected_table", count)
+    publisher = Publisher(run, store, attributes, "scripted", "expected_table")
     asker = Asker(config, run, attributes, ScriptedScorer(answer), "scripted", count, no_sleep)
     gatherer = Gatherer(
         config,

@@ -1,5 +1,7 @@
 """What is logged is the mean over the window, and a loss that is not finite stops the run by name."""
 
+import time
+
 import pytest
 import torch
 
@@ -8,8 +10,9 @@ from gem_ray.errors import TrainingError
 from gem_ray.graph.disgraph import DisGraph
 from gem_ray.losses.gem import LossTerms
 from gem_ray.messages import Cost, RescorerStatus
-from gem_ray.models.gem import GemOutputs
-from gem_ray.train.measurements import Measurements, progress_line, scoring_fields
+from gem_ray.models.gem import Gem, GemOutputs
+from gem_ray.telemetry import METRICS, Kind
+from gem_ray.train.measurements import PARTS, Measurements, progress_line, record_line, scoring_fields
 from gem_ray.train.relation_feed import RelationFeed, without_scores
 
 CPU = torch.device("cpu")
@@ -25,9 +28,19 @@ def make_outputs():
     return GemOutputs(torch.zeros(1), mu, logvar, mu, mu, torch.zeros(3, 3), None, None, None, None)
 
 
+def make_gem(config):
+    """A small model whose first parameter alone has a gradient: its norm is 5."""
+    gem = Gem(config.model, 32)
+    first = gem.trained_parameters()[0]
+    first.grad = torch.zeros_like(first)
+    first.grad.view(-1)[:2] = torch.tensor([3.0, 4.0])
+    return gem
+
+
 def make_measurements():
     config = GemConfig(model=ModelConfig(attributes=["a", "b", "c"], residual_dim=2))
-    return Measurements(config, 0, 10, CPU), RelationFeed(without_scores(DisGraph.empty(("a", "b", "c"))), CPU, 1)
+    feed = RelationFeed(without_scores(DisGraph.empty(("a", "b", "c"))), CPU, 1)
+    return Measurements(config, 0, 10, make_gem(config)), feed
 
 
 def test_a_line_holds_the_means_of_its_window_only(process_group_of_one):
@@ -67,7 +80,7 @@ def test_a_critic_that_is_on_is_logged_and_the_others_are_not(process_group_of_o
         model=ModelConfig(attributes=["a", "b", "c"], residual_dim=2),
         objective=ObjectiveConfig(total_correlation="critic"),
     )
-    measurements = Measurements(config, 0, 10, CPU)
+    measurements = Measurements(config, 0, 10, make_gem(config))
     feed = RelationFeed(without_scores(DisGraph.empty(("a", "b", "c"))), CPU, 1)
     measurements.add(0, make_terms(), {"latent_critic": torch.tensor(0.7)}, make_outputs())
     line = measurements.reduce(1, feed, None)
@@ -87,3 +100,57 @@ def test_a_line_says_what_the_questions_cost_and_zero_before_any():
     assert (line["budget_left"], line["looks_evicted"]) == (40, 2)
     assert set(scoring_fields(None)) == set(line)
     assert scoring_fields(None)["cost_asked"] == 0
+
+
+def test_the_parts_of_a_step_add_up_to_all_of_its_time_and_waiting_for_data_is_idle(process_group_of_one):
+    measurements, feed = make_measurements()
+
+    def slow_batches():
+        for number in range(4):
+            time.sleep(0.05)
+            yield number
+
+    for step in measurements.waited_for(slow_batches()):
+        with measurements.timing("step"):
+            time.sleep(0.01)
+            measurements.add(step, make_terms(), {}, make_outputs())
+    line = measurements.reduce(4, feed, None)
+    seconds = {part: line[f"seconds_{part}"] for part in (*PARTS, "sync", "other")}
+    assert sum(seconds.values()) * line["images_per_s"] == pytest.approx(GemConfig().data.batch_size, rel=1e-6)
+    assert seconds["data"] >= 0.05
+    assert seconds["step"] >= 0.01
+    assert 0.5 < line["idle_share"] < 1
+    assert line["gradient_norm"] == pytest.approx(5.0)
+
+
+def test_a_window_begins_without_the_times_of_the_one_before(process_group_of_one):
+    measurements, feed = make_measurements()
+    with measurements.timing("checkpoint"):
+        time.sleep(0.05)
+    measurements.add(0, make_terms(), {}, make_outputs())
+    assert measurements.reduce(1, feed, None)["seconds_checkpoint"] >= 0.05
+    measurements.add(1, make_terms(), {}, make_outputs())
+    assert measurements.reduce(2, feed, None)["seconds_checkpoint"] == 0
+
+
+def test_a_line_is_exported_whole_and_a_broken_loss_by_its_term(process_group_of_one, recorded):
+    measurements, feed = make_measurements()
+    measurements.add(0, make_terms(kl=3.0), {}, make_outputs())
+    config = GemConfig(model=ModelConfig(attributes=["a", "b", "c"], residual_dim=2))
+    record_line(measurements.reduce(1, feed, None), 1, config, 2)
+    found = {
+        (name, labels.get("term") or labels.get("node") or labels.get("part")): value
+        for name, value, labels in recorded
+    }
+    assert {name for name, _ in found} == {
+        name for name, metric in METRICS.items() if metric.part == "Training" and metric.kind is Kind.GAUGE
+    } - {"gem_checkpoint_step"}
+    assert found["gem_train_loss_term", "kl"] == 3.0
+    assert found["gem_train_kl_node", "b"] == pytest.approx(2.0)
+    assert found["gem_train_kl_node", "residual"] == pytest.approx(4.0)
+    assert found["gem_train_workers", None] == 2
+    recorded.clear()
+    measurements.add(1, make_terms(align=float("nan"), total=float("nan")), {}, make_outputs())
+    with pytest.raises(TrainingError):
+        measurements.reduce(2, feed, None)
+    assert recorded == [("gem_train_not_finite", 1.0, {"run": "faces", "term": "align"})]

@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 
+from gem_ray.errors import ScorerBusyError
 from gem_ray.messages import ScoreAnswer, ScoreRequest
 from gem_ray.scoring.asking.prompts import checked, missing
-from gem_ray.scoring.asking.questions import Questioner, averaged
+from gem_ray.scoring.asking.questions import Questioner, averaged, cause_of
 from gem_ray.scoring.asking.scripted import ScriptedScorer, answer_of_value, hostile_answers, judge_of, obedient_answer
 from gem_ray.scoring.rescoring.judgements import pair_requests
+from gem_ray.telemetry import add_count, observe
 
 ATTRIBUTES = ("male", "beard")
 
@@ -268,3 +271,31 @@ def test_no_hostile_answer_passes_the_check(hostile: ScoreAnswer) -> None:
     assert told.probabilities is None
     assert (told.failure, told.digit_mass) == ("bad_answer", 0.0)
     assert (told.prompt_tokens, told.model) == (7, "m")  # what was spent was spent
+
+
+def test_failures_are_counted_by_class_and_answers_of_the_model_are_timed(recorded) -> None:
+    absent = iter([True, True, False, False])
+    record = partial(add_count, run="r"), partial(observe, run="r")
+
+    def half_blind(request: ScoreRequest) -> ScoreAnswer:
+        return missing("no_digit") if request.attribute == "beard" else value_of(request)
+
+    scorer = ScriptedScorer(half_blind, fail=lambda batch: next(absent))
+    asyncio.run(make_questioner(scorer, count=record[0], observe=record[1]).ask(make_images(3), ATTRIBUTES))
+    counted = [(name, value, labels) for name, value, labels in recorded if name != "gem_question_request_seconds"]
+    assert counted == [
+        ("gem_question_request_failures", 1.0, {"run": "r", "cause": "no_answer"}),
+        ("gem_question_request_failures", 1.0, {"run": "r", "cause": "no_answer"}),
+        ("gem_questions_missing", 3.0, {"run": "r", "reason": "no_digit"}),
+    ]
+    assert [name for name, value, labels in recorded if name == "gem_question_request_seconds"] != []
+    assert cause_of(ScorerBusyError("no room")) == "busy"
+
+
+def test_answers_out_of_the_store_are_no_latency_of_the_model(recorded) -> None:
+    def stored(request: ScoreRequest) -> ScoreAnswer:
+        return dataclasses.replace(value_of(request), stored=True)
+
+    questioner = make_questioner(ScriptedScorer(stored), observe=partial(observe, run="r"))
+    asyncio.run(questioner.ask(make_images(3), ATTRIBUTES))
+    assert recorded == []

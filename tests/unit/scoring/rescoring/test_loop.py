@@ -130,7 +130,6 @@ def make_rescoring(
     *,
     count: int = 400,
     traversals: ScriptedTraversals | None = None,
-    on_count: Callable[..., None] = lambda name, amount, **labels: None,
     clock: Callable[[], float] = time.monotonic,
     **options: Any,
 ) -> Rescoring:
@@ -152,7 +151,6 @@ def make_rescoring(
         samples=ScriptedSamples(traversals),
         signals=graph_alone,
         model="scripted",
-        count=on_count,
         sleep=no_sleep,
         clock=clock,
     )
@@ -242,9 +240,8 @@ def test_a_look_at_a_checkpoint_of_a_graph_long_gone_is_given_up_before_it_costs
     assert np.isnan(store.graph.shown).all()
 
 
-def test_a_push_that_the_store_refuses_is_shown_and_counted(run: Storage) -> None:
+def test_a_push_that_the_store_refuses_is_shown(run: Storage) -> None:
     store = MemoryStore()
-    counted: list[tuple[str, float, dict]] = []
     source = ScriptedTraversals(500)
     source.graph_version = 1
 
@@ -260,10 +257,8 @@ def test_a_push_that_the_store_refuses_is_shown_and_counted(run: Storage) -> Non
         count=50,
         traversals=source,
         sample_images=0,
-        on_count=lambda name, amount, **labels: counted.append((name, amount, labels)),
     )
     run_until(rescoring, lambda: rescoring.status().rounds >= 1)
-    assert ("gem_graph_refusals", 1, {"reason": "stale"}) in counted
     assert "stale" in rescoring.status().last_error
     assert np.isnan(store.graph.shown).all()
 

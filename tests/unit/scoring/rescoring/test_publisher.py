@@ -57,7 +57,7 @@ def test_a_change_is_useful_where_it_exceeds_its_own_error_or_says_something_for
 
 def test_a_look_at_some_attributes_pushes_the_edges_among_them_only(run: Storage) -> None:
     store, rng = OneStore(), np.random.default_rng(0)
-    publisher = Publisher(run, store, ATTRIBUTES, "m", "expected_table", lambda name, amount, **labels: None)
+    publisher = Publisher(run, store, ATTRIBUTES, "m", "expected_table")
     probabilities = np.full((40, 3, 6), np.nan)
     probabilities[:, [0, 2]] = rng.dirichlet(np.ones(6), (40, 2))
     drawn = Samples(7, 0, np.zeros((40, 2, 2, 3), np.uint8))
@@ -72,7 +72,7 @@ def test_a_look_at_some_attributes_pushes_the_edges_among_them_only(run: Storage
 
 def test_the_same_answers_have_the_same_id_whatever_they_cost(run: Storage) -> None:
     store = OneStore()
-    publisher = Publisher(run, store, ATTRIBUTES, "m", "expected_table", lambda name, amount, **labels: None)
+    publisher = Publisher(run, store, ATTRIBUTES, "m", "expected_table")
     probabilities = np.random.default_rng(1).dirichlet(np.ones(6), (20, 3))
     drawn = Samples(7, 0, np.zeros((20, 2, 2, 3), np.uint8))
     for cost in (Cost(asked=60), Cost(stored=60)):
@@ -82,7 +82,7 @@ def test_the_same_answers_have_the_same_id_whatever_they_cost(run: Storage) -> N
 
 def test_nothing_is_pushed_where_nothing_was_found(run: Storage) -> None:
     store = OneStore()
-    publisher = Publisher(run, store, ATTRIBUTES, "m", "expected_table", lambda name, amount, **labels: None)
+    publisher = Publisher(run, store, ATTRIBUTES, "m", "expected_table")
     asyncio.run(publisher.publish_judgements([], [], Cost()))
     assert store.pushes == []
 
@@ -91,7 +91,7 @@ def test_an_edge_about_which_nothing_is_known_is_no_change_and_is_not_shown_as_z
     nothing = edge("a", "b", 0.0, error=np.inf)
     assert num_useful(DisGraph.empty(ATTRIBUTES), push_of(nothing)) == 0
     store = OneStore()
-    publisher = Publisher(run, store, ATTRIBUTES, "m", "expected_table", lambda name, amount, **labels: None)
+    publisher = Publisher(run, store, ATTRIBUTES, "m", "expected_table")
     probabilities = np.random.default_rng(2).dirichlet(np.ones(6), (30, 3))
     probabilities[:, 2] = np.eye(6)[0]  # c is absent from every image
     drawn = Samples(7, 0, np.zeros((30, 2, 2, 3), np.uint8))
