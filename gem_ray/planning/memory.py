@@ -80,8 +80,8 @@ def worker_memory(config: GemConfig, num_images: int, image_size: int, workers: 
 
     parameters 4 P; gradients 4 P; Adam's two moments 8 P; activations 4 (B + M) / workers x A, with A numbers an image
     (``activation_numbers``), B ``data.batch_size`` and M ``objective.align_batch``: an upper bound, since autocast
-    keeps half of the bytes. Resident data: from memory all of N x 3 S^2 bytes **in every worker**, whose shuffle is over all
-    of them; streamed, the window in use, the one that is filled and what is read ahead (3 x ``window_shards`` x
+    keeps half of the bytes. Resident data: from memory all of N x 3 S^2 bytes **in every worker**, whose shuffle
+    is over all of them; streamed, the window in use, the one that is filled and what is read ahead (3 x ``window_shards`` x
     ``shard_mb``), and a cache of scored images. Critics and perceptual networks are not counted.
     """
     numbers = num_parameters(config, image_size)

@@ -162,15 +162,15 @@ def _memory_problems(config: GemConfig, cluster: ClusterShape, memory: WorkerMem
         beside = kind.memory * (1 - OBJECT_STORE_SHARE)
         if host > beside:
             problems.append(
-                f"memory: a training worker holds {host / 1e9:.1f} GB ({memory.resident / 1e9:.1f} GB of it images), and "
-                f"a node {kind.name} has {beside / 1e9:.1f} GB beside Ray's object store; set data.ingest=stream, or "
+                f"memory: a training worker holds {host / 1e9:.1f} GB ({memory.resident / 1e9:.1f} GB of it images), "
+                f"and a node {kind.name} has {beside / 1e9:.1f} GB beside Ray's object store; set data.ingest=stream, or "
                 "take larger nodes"
             )
         if store > kind.memory * OBJECT_STORE_SHARE:
             problems.append(
                 f"memory: reading the images once takes {store / 1e9:.1f} GB of object store, and a node {kind.name} "
-                f"has {kind.memory * OBJECT_STORE_SHARE / 1e9:.1f} GB of it: the rest would be written to its disk; set "
-                "data.ingest=stream"
+                f"has {kind.memory * OBJECT_STORE_SHARE / 1e9:.1f} GB of it: the rest would be written to its disk; "
+                "set data.ingest=stream"
             )
     return problems
 
