@@ -41,8 +41,8 @@ def stored_bytes(config: GemConfig, num_images: int, image_size: int) -> StoredB
     """What is kept.
 
     shards: N (3 S^2 + 8); checkpoints: ``keep_checkpoints`` x 12 P, model and both moments of Adam; scores: the ten
-    newest tables of rows x attributes x (6 + 1) x 8, rows being the images of the first scan and of later rounds, of
-    which there are ``round_images`` a round at most; answers: 39 bytes a question, ``scoring.answers_bytes`` at most.
+    newest tables of rows x attributes x (6 + 1) x 8, rows being the images of the first scan, to which every later round
+    adds ``round_images`` at most; answers: 39 bytes a question, ``scoring.answers_bytes`` at most.
     The journal and evidence of the DisGraph are under a megabyte a thousand pushes and are left out.
     """
     numbers = num_parameters(config, image_size)

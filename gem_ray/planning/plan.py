@@ -163,8 +163,8 @@ def _memory_problems(config: GemConfig, cluster: ClusterShape, memory: WorkerMem
         if host > beside:
             problems.append(
                 f"memory: a training worker holds {host / 1e9:.1f} GB ({memory.resident / 1e9:.1f} GB of it images), "
-                f"and a node {kind.name} has {beside / 1e9:.1f} GB beside Ray's object store; set data.ingest=stream, or "
-                "take larger nodes"
+                f"and a node {kind.name} has {beside / 1e9:.1f} GB beside Ray's object store; set data.ingest=stream, "
+                "or take larger nodes"
             )
         if store > kind.memory * OBJECT_STORE_SHARE:
             problems.append(

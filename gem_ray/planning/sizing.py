@@ -94,8 +94,8 @@ class Limit:
 def limits(scale: Scale) -> list[Limit]:
     """Everything that grows with data or workers, most used first.
 
-    listing: images x 324 bytes of the driver's memory; restarts: workers x interruptions x (restart + redone) of the time;
-    exchange: (2 (W - 1) / W x 4 P / network + 2 log2 W x latency) of a step of B / rate; polls: W x 0.7 ms of the half
+    listing: images x 324 bytes of the driver's memory; restarts: workers x interruptions x (restart + redone) of the
+    time; exchange: (2 (W - 1) / W x 4 P / network + 2 log2 W x latency) of a step of B / rate; polls: W x 0.7 ms of the half
     second between two; reads: W x rate x bytes / shard of the requests of a prefix; batch: W x B images.
     """
     workers, spot = scale.workers, scale.gpu
@@ -125,7 +125,7 @@ def breaking(scale: Scale) -> str:
 def sizing_table() -> str:
     """The table in Markdown."""
     lines = [
-        "| images | workers | shards | read | prepare | 20 epochs | spot USD | scores of all, one replica | what breaks |",
+        "| images | workers | shards | read | prepare | 20 epochs | spot USD | all scored by one replica | what breaks |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for scale in SCALES:
