@@ -10,9 +10,8 @@ import math
 from dataclasses import dataclass
 
 from gem_ray.config import GemConfig
-from gem_ray.planning.amounts import ITEM, training_hours
+from gem_ray.planning.amounts import ITEM, duration, training_hours
 from gem_ray.planning.memory import FLOAT, data_bytes, is_streamed, num_parameters
-from gem_ray.planning.plan import duration
 
 SIDE, ATTRIBUTES, EPOCHS, BATCH = 64, 6, 20, 128  # pixels, nodes, passes, images a worker and step
 CPU_RATE = 520.0  # images/s of one CPU worker: 1,045 of two, docs/results.md
@@ -95,8 +94,8 @@ def limits(scale: Scale) -> list[Limit]:
     """Everything that grows with data or workers, most used first.
 
     listing: images x 324 bytes of the driver's memory; restarts: workers x interruptions x (restart + redone) of the
-    time; exchange: (2 (W - 1) / W x 4 P / network + 2 log2 W x latency) of a step of B / rate; polls: W x 0.7 ms of the half
-    second between two; reads: W x rate x bytes / shard of the requests of a prefix; batch: W x B images.
+    time; exchange: (2 (W - 1) / W x 4 P / network + 2 log2 W x latency) of a step of B / rate; polls: W x 0.7 ms of
+    the half second between two; reads: W x rate x bytes / shard of the requests of a prefix; batch: W x B images.
     """
     workers, spot = scale.workers, scale.gpu
     ring = 2 * (workers - 1) / workers * FLOAT * num_parameters(GemConfig(), SIDE) / NETWORK
@@ -125,7 +124,7 @@ def breaking(scale: Scale) -> str:
 def sizing_table() -> str:
     """The table in Markdown."""
     lines = [
-        "| images | workers | shards | read | prepare | 20 epochs | spot USD | all scored by one replica | what breaks |",
+        "| images | workers | shards | read | prepare | 20 epochs | spot USD | scoring all, one replica | what breaks |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for scale in SCALES:
