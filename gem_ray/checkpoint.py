@@ -18,6 +18,7 @@ from torch import Tensor
 
 from gem_ray.errors import DataError
 from gem_ray.storage import Storage
+from gem_ray.typed_json import parse_json, typed
 
 log = logging.getLogger(__name__)
 FOLDER = "checkpoints"
@@ -118,25 +119,28 @@ def load_checkpoint(run: Storage, step: int | None = None) -> Checkpoint | None:
 def _load(run: Storage, step: int) -> Checkpoint:
     folder = _name(step)
     try:
-        manifest = json.loads(run.read_bytes(f"{folder}/{MANIFEST}"))
+        manifest = parse_json(run.read_bytes(f"{folder}/{MANIFEST}"))
         # Before any other key is looked at: another version may have named its files otherwise.
         if manifest["schema_version"] != SCHEMA_VERSION:
             raise DataError(
                 f"checkpoint {run.uri}/{folder} has schema version {manifest['schema_version']}, "
                 f"this program reads {SCHEMA_VERSION}; use the version of gem_ray that wrote it"
             )
-        files = {name: run.read_bytes(f"{folder}/{name}") for name in manifest["sha256"]}
+        hashes = typed(dict[str, str], manifest["sha256"], "sha256")
+        files = {name: run.read_bytes(f"{folder}/{name}") for name in hashes}
         for name, data in files.items():
-            if hashlib.sha256(data).hexdigest() != manifest["sha256"][name]:
+            if hashlib.sha256(data).hexdigest() != hashes[name]:
                 raise DataError(
                     f"{run.uri}/{folder}/{name} does not match the sha256 of its manifest: the file is damaged"
                 )
+        if manifest["step"] != step:
+            raise ValueError(f"its manifest is of step {manifest['step']!r}")
         return Checkpoint(
-            step=manifest["step"],
+            step=step,
             model=load(files["model.safetensors"]),
             optimizer=load(files["optimizer.safetensors"]),
             graph_json=files["graph.json"].decode(),
-            state=json.loads(files["state.json"]),
+            state=typed(dict[str, Any], parse_json(files["state.json"]), "state"),
         )
     except (FileNotFoundError, KeyError, TypeError, ValueError, SafetensorError) as error:
         raise DataError(

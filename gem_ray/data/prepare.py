@@ -31,6 +31,7 @@ from gem_ray.data.shards import Manifest, has_manifest, read_manifest, write_man
 from gem_ray.data.sources import list_source
 from gem_ray.errors import DataError
 from gem_ray.storage import Storage
+from gem_ray.typed_json import parse_json, typed
 
 PLAN, SKIPPED = f"{PROGRESS}/plan.json", "skipped.json"
 # Small data are cut finer than shard_mb asks, so that tasks run side by side and the bar moves.
@@ -138,7 +139,11 @@ def claim(target: Storage, plan: dict[str, Any]) -> None:
     """Write the plan of a new preparation, or check that the one under way is the same."""
     if target.create_bytes(PLAN, json.dumps(plan, indent=1).encode()):
         return
-    check_same(target, json.loads(target.read_bytes(PLAN)), plan)
+    try:
+        before = typed(dict[str, Any], parse_json(target.read_bytes(PLAN)), PLAN)
+    except ValueError as error:
+        raise DataError(f"{target.uri}/{PLAN} is damaged ({error}); delete it to begin anew") from error
+    check_same(target, before, plan)
 
 
 def read_progress(target: Storage, num_shards: int) -> dict[int, ShardDone]:

@@ -16,7 +16,9 @@ from gem_ray.data.images import BadImageError, ImageShape, decode_image, fit_ima
 from gem_ray.data.listings import ArrayListing, DrawnListing, FileListing, Images, KnownListing, Listing, RowListing
 from gem_ray.data.lmdb_files import LmdbListing
 from gem_ray.data.shards import ShardEntry, encode_shard
+from gem_ray.errors import DataError
 from gem_ray.storage import Storage
+from gem_ray.typed_json import parse_json, typed
 
 PROGRESS = "progress"
 
@@ -56,10 +58,17 @@ class ShardDone:
 
     @staticmethod
     def from_json(text: str | bytes) -> ShardDone:
-        """The inverse of ``to_json``."""
-        content = json.loads(text)
-        entry = None if content["entry"] is None else ShardEntry(**content["entry"])
-        return ShardDone(content["number"], entry, tuple(Skipped(**record) for record in content["skipped"]))
+        """The inverse of ``to_json``.
+
+        Raises:
+            DataError: anything else
+        """
+        try:
+            return typed(ShardDone, parse_json(text))
+        except ValueError as error:
+            raise DataError(
+                f"the note of a finished shard is damaged ({error}); delete {PROGRESS}/ to begin anew"
+            ) from error
 
     @property
     def num_images(self) -> int:

@@ -19,7 +19,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gem_ray.errors import DataError
+from gem_ray.parquet_bytes import read_table
 from gem_ray.storage import Storage
+from gem_ray.typed_json import parse_json, typed
 
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
@@ -122,7 +124,7 @@ def read_manifest(storage: Storage) -> Manifest:
         ) from error
     where = f"{storage.uri}/{MANIFEST}"
     try:
-        content = json.loads(text)
+        content = parse_json(text)
         version = content.pop("schema_version")
     except (ValueError, AttributeError, KeyError, TypeError) as error:
         raise DataError(
@@ -135,26 +137,24 @@ def read_manifest(storage: Storage) -> Manifest:
         )
     try:
         count = content.pop("count")
-        shards = tuple(ShardEntry(**entry) for entry in content.pop("shards"))
-        height, width, channels = (int(value) for value in content.pop("shape"))
-        names = content.pop("attributes")
-        attributes = None if names is None else tuple(str(name) for name in names)
-        relations = content.pop("relations", None)
-        known = None if relations is None else tuple(tuple(float(value) for value in row) for row in relations)
-        manifest = Manifest(
-            shape=(height, width, channels), shards=shards, attributes=attributes, relations=known, **content
-        )
-        consistent = manifest.count == count and count > 0 and channels == 3
-        if manifest.splits is not None:
-            consistent &= sum(manifest.splits.values()) == count
-    except (ValueError, KeyError, TypeError) as error:
+        manifest = typed(Manifest, content)
+    except (ValueError, KeyError) as error:
         raise DataError(f"{where} is damaged ({type(error).__name__}: {error}); prepare the data again") from error
-    if not consistent:
+    if not _consistent(manifest, count):
         raise DataError(
-            f"{where} contradicts itself: count {count}, {manifest.count} records in {len(shards)} shards, splits "
-            f"{manifest.splits}, {channels} channels; prepare the data again"
+            f"{where} contradicts itself: count {count}, {manifest.count} records in {len(manifest.shards)} shards, "
+            f"splits {manifest.splits}, images of {manifest.shape}; prepare the data again"
         )
     return manifest
+
+
+def _consistent(manifest: Manifest, count: object) -> bool:
+    whole = manifest.splits is None or (
+        min(manifest.splits.values(), default=0) >= 0 and sum(manifest.splits.values()) == count
+    )
+    sizes = [number for shard in manifest.shards for number in (shard.count, shard.num_bytes)]
+    sane = min(sizes, default=0) > 0 and min(manifest.shape) > 0 and manifest.shape[2] == 3
+    return whole and sane and manifest.count == count
 
 
 def encode_shard(images: np.ndarray, items: np.ndarray, attributes: np.ndarray | None, names: Sequence[str]) -> bytes:
@@ -201,11 +201,13 @@ def read_shard(storage: Storage, manifest: Manifest, entry: ShardEntry) -> Recor
             f"shard {entry.name} of {storage.uri} is damaged: sha256 {found[:12]}..., {len(data):,} bytes; manifest: "
             f"{entry.sha256[:12]}..., {entry.num_bytes:,} bytes. Restore the file, or prepare the data again"
         )
-    table = pq.read_table(io.BytesIO(data))
+    names = manifest.attributes or ()
+    table = read_table(
+        data, f"shard {entry.name} of {storage.uri}", ["pixels", *(f"attribute:{name}" for name in names)]
+    )
     images = pixels_of(table, manifest.shape)
     if len(images) != entry.count:
         raise DataError(f"shard {entry.name} holds {len(images)} records, the manifest says {entry.count}")
-    names = manifest.attributes or ()
     attributes = np.stack([table[f"attribute:{name}"].to_numpy() for name in names], axis=1) if names else None
     start = int(manifest.starts[position])
     return Records(images, np.arange(start, start + len(images), dtype=np.int64), attributes)

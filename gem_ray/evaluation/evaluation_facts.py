@@ -5,16 +5,14 @@ Numbers that are not finite (the total correlation of two equal codes) are None 
 
 from __future__ import annotations
 
-import dataclasses
-import json
-import types
 from dataclasses import asdict, dataclass
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import TypeVar
 
 from gem_ray.errors import DataError
 from gem_ray.evaluation.relations import RelationAgreement
 from gem_ray.storage import Storage
 from gem_ray.strict_json import strict_json
+from gem_ray.typed_json import parse_json, typed
 
 T = TypeVar("T")
 FILE = "evaluation.json"
@@ -209,11 +207,11 @@ class EvaluationFacts:
             DataError: text that is no such JSON, or is of another version
         """
         try:
-            content = json.loads(text)
+            content = parse_json(text)
             version = content.pop("schema_version")
             if version != SCHEMA_VERSION:
                 raise ValueError(f"schema version {version!r}, this gem_ray reads {SCHEMA_VERSION}")
-            return _typed(cls, content)
+            return typed(cls, content)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(
                 f"{FILE} cannot be read ({type(error).__name__}: {error}); write it again with python -m jobs.evaluate"
@@ -235,18 +233,3 @@ def read_evaluation(run: Storage) -> EvaluationFacts | None:
 def write_evaluation(run: Storage, facts: EvaluationFacts) -> None:
     """Write ``evaluation.json`` into the run's folder, whole or not at all."""
     run.write_bytes(FILE, facts.to_json().encode())
-
-
-def _typed(kind: Any, value: Any) -> Any:
-    """A value of JSON as the type that a field is annotated with: dataclasses, tuples, unions with None, the rest."""
-    if isinstance(kind, types.UnionType):
-        if value is None:
-            return None
-        inner = [one for one in get_args(kind) if one is not types.NoneType]
-        return _typed(inner[0], value) if len(inner) == 1 else value
-    if get_origin(kind) is tuple:
-        return tuple(_typed(get_args(kind)[0], one) for one in value)
-    if dataclasses.is_dataclass(kind):
-        hints = get_type_hints(kind)
-        return kind(**{name: _typed(hints[name], inner) for name, inner in value.items()})  # type: ignore[operator]
-    return value

@@ -5,7 +5,6 @@ Lines with "event" are events; all others are measurements. A torn last line and
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from gem_ray.errors import DataError
 from gem_ray.storage import Storage
+from gem_ray.typed_json import parse_json
 
 METRICS = "metrics.jsonl"
 
@@ -77,7 +77,7 @@ def read_metrics(run: Storage) -> list[dict[str, Any]]:
     parsed: list[dict[str, Any]] = []
     for number, line in enumerate(lines, 1):
         try:
-            value = json.loads(line)
+            value = parse_json(line)
         except ValueError as error:
             if number == len(lines):
                 break

@@ -7,10 +7,10 @@ long run, and answers whose push was refused.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from gem_ray.evaluation.stored_graph import replayed, stored_records
 from gem_ray.graph.record import Record
 from gem_ray.messages import Cost, EvidenceKind, Push
 from gem_ray.storage import Storage
+from gem_ray.typed_json import parse_json, typed
 
 FOLDER = "evidence"
 PARALLEL_READS = 16
@@ -122,9 +123,8 @@ def _cost_of(run: Storage, push: Push) -> Cost:
     """The cost an evidence file holds; none for a file of gem_ray 0.1, or one that was removed."""
     name = f"{FOLDER}/{push.evidence_id}"
     try:
-        content = json.loads(run.read_bytes(name))
-        stored = content.get("cost", {})
-        return Cost(**{field.name: stored[field.name] for field in fields(Cost) if field.name in stored})
+        stored = typed(dict[str, Any], parse_json(run.read_bytes(name))).get("cost", {})
+        return typed(Cost, {field.name: stored[field.name] for field in fields(Cost) if field.name in stored}, "cost")
     except FileNotFoundError:
         return Cost()
     except (ValueError, AttributeError, TypeError) as error:

@@ -10,6 +10,8 @@ import math
 from gem_ray.graph.staleness import Staleness, Verdict
 from gem_ray.messages import EdgeUpdate, Push, Refusal
 
+LARGEST_NUMBER = 2**62  # the graph keeps whole numbers in 64 bits
+
 
 def refusal_of(
     push: Push, attributes: tuple[str, ...], version: int, staleness: Staleness
@@ -19,8 +21,8 @@ def refusal_of(
         return Refusal.EMPTY, "the push has no edge"
     if staleness.verdict(push.base_version, version) is not Verdict.ADMITTED:
         return Refusal.STALE, staleness.reason(push.base_version, version)
-    if push.step is not None and push.step < 0:
-        return Refusal.OUT_OF_RANGE, f"step {push.step} is negative"
+    if push.step is not None and not 0 <= push.step <= LARGEST_NUMBER:
+        return Refusal.OUT_OF_RANGE, f"step {push.step} must lie in [0, 2^62]"
     seen: set[tuple[str, str]] = set()
     for edge in push.edges:
         fault = _fault_of(edge, attributes)
@@ -41,10 +43,10 @@ def _fault_of(edge: EdgeUpdate, attributes: tuple[str, ...]) -> tuple[Refusal, s
         return Refusal.SELF_LOOP, name
     if not math.isfinite(edge.strength) or math.isnan(edge.standard_error):
         return Refusal.NOT_FINITE, f"{name}: strength {edge.strength}, standard error {edge.standard_error}"
-    if abs(edge.strength) > 1 or edge.standard_error < 0 or edge.num_observations < 0:
+    if abs(edge.strength) > 1 or edge.standard_error < 0 or not 0 <= edge.num_observations <= LARGEST_NUMBER:
         return (
             Refusal.OUT_OF_RANGE,
             f"{name}: strength {edge.strength} must lie in [-1, 1], standard error {edge.standard_error} and "
-            f"observations {edge.num_observations} must not be negative",
+            f"observations {edge.num_observations} must not be negative, nor above 2^62",
         )
     return None

@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 
 from gem_ray.errors import GraphError
 from gem_ray.graph.admission import refusal_of
-from gem_ray.graph.encoding import decode_array, encode_array, refuse_constant
+from gem_ray.graph.encoding import decode_array, encode_array
 from gem_ray.graph.layers import Ids, Layer, combined, confidence_of, read_only
 from gem_ray.graph.legacy import layers_of_schema_1
 from gem_ray.graph.staleness import Staleness
 from gem_ray.messages import EvidenceKind, Push, Refusal, ScoresRef
+from gem_ray.typed_json import parse_json, typed
 
 SCHEMA = 2
 FOLLOWED = (EvidenceKind.SCORES, EvidenceKind.JUDGEMENTS)
@@ -234,7 +235,7 @@ class DisGraph:
             GraphError: anything else, or values that break the rules of a graph
         """
         try:
-            content = json.loads(text, parse_constant=refuse_constant)
+            content = parse_json(text)
             schema = content.pop("schema")
             if schema == 1:
                 content["layers"] = layers_of_schema_1(content)
@@ -244,10 +245,10 @@ class DisGraph:
             else:
                 raise ValueError(f"it is of schema {schema!r}, this program reads 1 and {SCHEMA}")
             content["strength"] = decode_array(content["strength"])
-            content["attributes"] = tuple(content["attributes"])
-            content["scores"] = None if content["scores"] is None else ScoresRef(**content["scores"])
+            content["attributes"] = typed(tuple[str, ...], content["attributes"], "attributes")
+            content["scores"] = typed(ScoresRef | None, content["scores"], "scores")  # type: ignore[arg-type]
             return cls(**content)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
             raise GraphError(f"not the text of a DisGraph: {type(error).__name__}: {error}") from error
 
     def digest(self) -> str:

@@ -47,8 +47,3 @@ def decode_integers(rows: Any, name: str) -> NDArray[np.int64]:
 def decode_ids(rows: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], ...]:
     """Rows of ids, frozen."""
     return tuple(tuple(row) for row in rows)
-
-
-def refuse_constant(name: str) -> float:
-    """For ``json.loads``: NaN and Infinity are Python's idea of JSON."""
-    raise ValueError(f"{name} is not JSON")

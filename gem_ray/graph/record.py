@@ -13,8 +13,11 @@ from typing import Any
 from gem_ray.errors import GraphError
 from gem_ray.graph.disgraph import DisGraph
 from gem_ray.graph.encoding import decode_float, encode_float
-from gem_ray.messages import EdgeUpdate, EvidenceKind, Push, ScoresRef
+from gem_ray.graph.staleness import Staleness
+from gem_ray.messages import Push
+from gem_ray.typed_json import parse_json, typed
 
+MOST_VERSIONS = 2**62  # any base version was once acceptable
 HEADER_BYTES = 27  # three hexadecimal words: length, crc of the payload, crc of the two words before
 
 
@@ -46,6 +49,9 @@ class Record:
         if self.version != graph.version + 1:
             raise GraphError(f"the journal goes from version {graph.version} to {self.version}: records are missing")
         if self.push is not None:
+            refusal = graph.check(self.push, Staleness(MOST_VERSIONS))
+            if refusal:
+                raise GraphError(f"version {self.version} in the journal is no change of this graph: {refusal[1]}")
             return graph.apply(self.push, self.max_change)
         return DisGraph.from_json(self.restored or "")
 
@@ -64,10 +70,10 @@ class Record:
             GraphError: it is of another version of this program
         """
         try:
-            content = json.loads(payload)
+            content = parse_json(payload)
             if content["push"] is not None:
-                content["push"] = _push_from(content["push"])
-            return cls(**content)
+                content["push"]["edges"] = [_edge_content(*edge) for edge in content["push"]["edges"]]
+            return typed(cls, content)
         except (ValueError, TypeError, KeyError) as error:
             raise GraphError(f"a journal record of another schema: {type(error).__name__}: {error}") from error
 
@@ -120,11 +126,11 @@ def _push_content(push: Push) -> dict[str, Any]:
     }
 
 
-def _push_from(content: dict[str, Any]) -> Push:
-    edges = tuple(
-        EdgeUpdate(source=source, target=target, strength=s, standard_error=decode_float(error), num_observations=n)
-        for source, target, s, error, n in content.pop("edges")
-    )
-    kind = EvidenceKind(content.pop("kind"))
-    scores = content.pop("scores")
-    return Push(edges=edges, kind=kind, scores=None if scores is None else ScoresRef(**scores), **content)
+def _edge_content(source: Any, target: Any, strength: Any, error: Any, num_observations: Any) -> dict[str, Any]:
+    return {
+        "source": source,
+        "target": target,
+        "strength": strength,
+        "standard_error": decode_float(error),
+        "num_observations": num_observations,
+    }

@@ -13,6 +13,7 @@ import re
 from gem_ray.errors import GraphError
 from gem_ray.graph.disgraph import DisGraph
 from gem_ray.storage import Storage
+from gem_ray.typed_json import parse_json, typed
 
 
 def snapshot_versions(storage: Storage) -> list[int]:
@@ -42,8 +43,11 @@ def read_snapshot(storage: Storage, version: int) -> tuple[DisGraph, dict[str, i
             f"{storage.uri}/{_name(version)} is damaged: its sha256 is not the one it carries; delete it, and the "
             "snapshot before it and the journal give the same graph"
         )
-    graph, applied = body.decode().splitlines()
-    return DisGraph.from_json(graph), {str(key): int(value) for key, value in json.loads(applied).items()}
+    try:
+        graph, applied = body.decode().splitlines()
+        return DisGraph.from_json(graph), typed(dict[str, int], parse_json(applied), "applied")
+    except ValueError as error:
+        raise GraphError(f"{storage.uri}/{_name(version)} is no snapshot of a DisGraph: {error}") from error
 
 
 def drop_snapshot(storage: Storage, version: int) -> None:

@@ -22,6 +22,7 @@ from gem_ray.graph.disgraph import DisGraph
 from gem_ray.inference.trained import TrainedModel
 from gem_ray.models.restoring import restore_gem
 from gem_ray.storage import Storage
+from gem_ray.typed_json import parse_json, typed
 
 MODEL = "model.json"
 SCHEMA_VERSION = 1
@@ -65,23 +66,30 @@ def load_saved(folder: Storage) -> TrainedModel:
     """
     where = f"{folder.uri}/{MODEL}"
     try:
-        content: dict[str, Any] = json.loads(folder.read_bytes(MODEL))
+        content = typed(dict[str, Any], parse_json(folder.read_bytes(MODEL)))
         # Before any other key is looked at: another version may name its files otherwise.
         if content["schema_version"] != SCHEMA_VERSION:
             raise DataError(
                 f"{where} has schema version {content['schema_version']}, this program reads {SCHEMA_VERSION}; use the "
                 "version of gem_ray that wrote it"
             )
-        files = {name: folder.read_bytes(name) for name in content["sha256"]}
+        hashes = typed(dict[str, str], content["sha256"], "sha256")
+        files = {name: folder.read_bytes(name) for name in hashes}
         for name, data in files.items():
-            if hashlib.sha256(data).hexdigest() != content["sha256"][name]:
+            if hashlib.sha256(data).hexdigest() != hashes[name]:
                 raise DataError(f"{folder.uri}/{name} does not match its sha256 in {MODEL}: the file is damaged")
-        shape = ImageShape(**content["shape"])
+        shape = typed(ImageShape, content["shape"], "shape")
         tensors = load_tensors(files["model.safetensors"])
-        gem = restore_gem(ModelConfig(**content["config"]), shape.size, tensors, f"{folder.uri}/model.safetensors")
+        gem = restore_gem(
+            typed(ModelConfig, content["config"], "config"), shape.size, tensors, f"{folder.uri}/model.safetensors"
+        )
         codes = load_tensors(files["codes.safetensors"])
         mu, logvar = codes["mu"], codes["logvar"]
-        graph, step, source = DisGraph.from_json(files["graph.json"].decode()), content["step"], content["codes"]
+        graph, step, source = (
+            DisGraph.from_json(files["graph.json"].decode()),
+            typed(int, content["step"], "step"),
+            typed(str, content["codes"], "codes"),
+        )
     except (FileNotFoundError, KeyError, TypeError, ValueError, SafetensorError) as error:
         raise DataError(f"{where} is incomplete or damaged: {type(error).__name__}: {error}; save it again") from error
 

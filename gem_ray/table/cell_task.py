@@ -8,17 +8,40 @@ from __future__ import annotations
 
 import json
 import platform
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 
 from gem_ray.checkpoint import latest_step
 from gem_ray.config import GemConfig
-from gem_ray.errors import ConfigError
+from gem_ray.errors import ConfigError, DataError
 from gem_ray.storage import Storage
 from gem_ray.table.cells import Cell, changed_options
+from gem_ray.typed_json import parse_json, typed
 
 CELL = "cell.json"
+
+
+@dataclass(frozen=True)
+class CellNote:
+    """What a finished cell says of itself: the options it was evaluated with, and on what it was trained."""
+
+    evaluate: dict[str, Any]
+    hardware: str
+
+
+def read_cell_note(run: Storage) -> CellNote:
+    """The note in the run's folder of a cell.
+
+    Raises:
+        FileNotFoundError: it is not finished
+        DataError: the note is damaged
+    """
+    try:
+        return typed(CellNote, parse_json(run.read_bytes(CELL)))
+    except ValueError as error:
+        raise DataError(f"{run.uri}/{CELL} is damaged ({error}); delete it and run the same table again") from error
 
 
 def cell_storage(cell: Cell) -> Storage:
@@ -42,7 +65,7 @@ def run_cell(config: GemConfig) -> None:
     with run_lock(run):
         reach_last_step(config, run, data)  # python -m jobs.report writes the report of a cell that one wants to see
     evaluate_codes(config, run, data)
-    run.write_bytes(CELL, json.dumps({"evaluate": asdict(config.evaluate), "hardware": hardware(config)}).encode())
+    run.write_bytes(CELL, json.dumps(asdict(CellNote(asdict(config.evaluate), hardware(config)))).encode())
 
 
 def hardware(config: GemConfig) -> str:
@@ -75,9 +98,11 @@ def is_finished(cell: Cell) -> bool:
     """
     run = cell_storage(cell)
     try:
-        stored = json.loads(run.read_bytes("config.json"))
+        stored = typed(dict[str, dict[str, Any]], parse_json(run.read_bytes("config.json")))
     except FileNotFoundError:
         return False
+    except ValueError as error:
+        raise DataError(f"{run.uri}/config.json is damaged ({error}); delete that folder") from error
     changed = changed_options(stored, cell.config)
     if changed:
         raise ConfigError(
@@ -86,8 +111,8 @@ def is_finished(cell: Cell) -> bool:
     if (latest_step(run) or 0) < cell.config.train.steps or not run.exists("evaluation.json"):
         return False
     try:
-        written = json.loads(run.read_bytes(CELL))
+        written = read_cell_note(run).evaluate
     except FileNotFoundError:
         return False
     wanted = json.loads(json.dumps(asdict(cell.config.evaluate)))
-    return all(wanted.get(name, value) == value for name, value in written["evaluate"].items() if name != "workers")
+    return all(wanted.get(name, value) == value for name, value in written.items() if name != "workers")

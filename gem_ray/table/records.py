@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -11,7 +10,7 @@ from gem_ray.evaluation.evaluation_facts import read_evaluation
 from gem_ray.evaluation.history import read_history
 from gem_ray.evaluation.scoring_of_codes import udr_of_runs
 from gem_ray.storage import Storage
-from gem_ray.table.cell_task import CELL, cell_storage
+from gem_ray.table.cell_task import cell_storage, read_cell_note
 from gem_ray.table.cells import Cell
 from gem_ray.table.metrics import UDR, numbers_of
 from gem_ray.table.record import Record
@@ -36,7 +35,7 @@ def read_record(cell: Cell) -> Record:
         numbers=numbers_of(facts),
         seconds=seconds,
         images_per_s=facts.step * batch_size / seconds if seconds else float("nan"),
-        hardware=json.loads(run.read_bytes(CELL))["hardware"],
+        hardware=read_cell_note(run).hardware,
         options=cell.group,
         run=cell.config.run.name,
         network=(facts.distances.network if facts.distances else facts.reconstruction.perceptual_network) or "",

@@ -15,9 +15,11 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 
 from gem_ray.errors import ConfigError
 from gem_ray.storage import Storage
+from gem_ray.typed_json import parse_json, typed
 
 LOCK = "lock.json"
 LEASE_S = 60.0
@@ -34,8 +36,25 @@ def run_lock(run: Storage, lease_s: float = LEASE_S) -> Iterator[None]:
         yield
 
 
+@dataclass(frozen=True)
+class _Holder:
+    token: str
+    host: str
+    pid: int
+    time: float
+
+
 def _holder(token: str) -> dict[str, object]:
-    return {"token": token, "host": socket.gethostname(), "pid": os.getpid(), "time": time.time()}
+    return asdict(_Holder(token, socket.gethostname(), os.getpid(), time.time()))
+
+
+def _read_holder(run: Storage) -> _Holder:
+    try:
+        return typed(_Holder, parse_json(run.read_bytes(LOCK)))
+    except ValueError as error:
+        raise ConfigError(
+            f"the lock {run.uri}/{LOCK} is damaged ({error}); make sure that nobody else trains this run, and delete it"
+        ) from error
 
 
 def _taken(run: Storage, holder: str, remedy: str) -> ConfigError:
@@ -61,10 +80,10 @@ def _local_lock(run: Storage) -> Iterator[None]:
 def _remote_lease(run: Storage, lease_s: float) -> Iterator[None]:
     token = uuid.uuid4().hex
     if not run.create_bytes(LOCK, json.dumps(_holder(token)).encode()):
-        held = json.loads(run.read_bytes(LOCK))
-        left = lease_s - (time.time() - held["time"])
+        held = _read_holder(run)
+        left = lease_s - (time.time() - held.time)
         if left > 0:
-            raise _taken(run, f"{held['host']} pid {held['pid']}", f"wait ({left:.0f} s if that process has died)")
+            raise _taken(run, f"{held.host} pid {held.pid}", f"wait ({left:.0f} s if that process has died)")
         run.delete(LOCK)
         if not run.create_bytes(LOCK, json.dumps(_holder(token)).encode()):
             raise _taken(run, "another process that was faster", "wait until it ends")

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from gem_ray.errors import DataError
+from gem_ray.parquet_bytes import read_table
 from gem_ray.scoring.asking.prompts import NUM_DIGITS
 
 KEY_BYTES = 16
@@ -54,10 +55,7 @@ def decode_segment(data: bytes, name: str) -> Rows:
     """
     if hashlib.sha256(data).hexdigest() != name.removesuffix(SUFFIX).rsplit("-", 1)[-1]:
         raise DataError(f"{name} does not match its sha256: the file is damaged")
-    try:
-        table = pq.read_table(io.BytesIO(data))
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(f"{name} is not a readable Parquet file: {error}") from error
+    table = read_table(data, name)
     if not table.schema.equals(SCHEMA) or table.schema.metadata != SCHEMA.metadata:
         raise DataError(f"{name} is no segment of answers of schema version {SCHEMA_VERSION}")
     rows = np.zeros(table.num_rows, ROW)

@@ -7,7 +7,6 @@ shipped with some. A model is fit for relations on such images where every attri
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import re
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ from gem_ray.errors import DataError
 from gem_ray.scoring.checking.agreement import Bin, Interval
 from gem_ray.storage import Storage
 from gem_ray.strict_json import strict_json
+from gem_ray.typed_json import parse_json
 
 SCHEMA_VERSION = 1
 DRAWN = "faces"
@@ -111,7 +111,7 @@ class Check:
             DataError: it is no check, or one of another schema version
         """
         try:
-            content = json.loads(text)
+            content = parse_json(text)
             version = content.pop("schema_version")
             if version != SCHEMA_VERSION:
                 raise DataError(
@@ -121,7 +121,7 @@ class Check:
             content.pop("at_chance")
             attributes = tuple(_attribute(entry) for entry in content.pop("attributes"))
             return Check(attributes=attributes, **content)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             raise DataError(
                 f"{where} is not a check of an MLLM ({type(error).__name__}: {error}); run python -m jobs.check_mllm "
                 "again, or delete it"

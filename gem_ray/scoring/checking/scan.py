@@ -28,6 +28,7 @@ from gem_ray.data.reading import pieces_dataset
 from gem_ray.data.shards import Manifest, pixels_of, read_manifest
 from gem_ray.errors import DataError, ScorerError
 from gem_ray.messages import ScoresRef
+from gem_ray.parquet_bytes import read_table
 from gem_ray.scoring.asking.asker import Asker, ModelChanged
 from gem_ray.scoring.asking.patience import with_patience
 from gem_ray.scoring.asking.prompts import NUM_DIGITS, validate_attributes
@@ -205,12 +206,12 @@ def read_parts(run: Storage, plan: Plan) -> ScoreTable:
     index, probabilities, mass = [], [], []
     for start, stop in find_parts(run, plan):
         name = plan.part_name(start, stop)
+        part = read_table(run.read_bytes(name), f"{run.uri}/{name}", ["index", "probabilities", "digit_mass"])
         try:
-            part = pq.read_table(io.BytesIO(run.read_bytes(name)))
             index.append(part["index"].to_numpy())
             probabilities.append(_flat(part["probabilities"]).reshape(-1, n, NUM_DIGITS))
             mass.append(_flat(part["digit_mass"]).reshape(-1, n))
-        except (pa.ArrowInvalid, KeyError, ValueError, OSError) as error:
+        except (pa.ArrowException, AttributeError, ValueError, TypeError) as error:
             raise DataError(f"{run.uri}/{name} is not a readable part ({error}); delete it and scan again") from error
     numbers = np.concatenate(index) if index else np.zeros(0, np.int64)
     wanted, rows = np.unique(numbers, return_index=True)

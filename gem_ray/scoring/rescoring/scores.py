@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from gem_ray.errors import DataError
 from gem_ray.messages import ScoreAnswer, ScoresRef
+from gem_ray.parquet_bytes import read_table
 from gem_ray.scoring.asking.prompts import NUM_DIGITS, PROMPT_VERSION
 from gem_ray.storage import Storage
 
@@ -178,16 +179,21 @@ def fullest_scores(run: Storage, attributes: Sequence[str]) -> tuple[ScoreTable,
 
 
 def _decode(data: bytes, where: str) -> tuple[ScoreTable, dict[str, str]]:
-    try:
-        stored = pq.read_table(io.BytesIO(data))
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(f"{where} is not a readable Parquet file: {error}") from error
-    metadata = {key.decode(): value.decode() for key, value in (stored.schema.metadata or {}).items()}
+    stored = read_table(data, where, ["index"])
+    metadata = {
+        key.decode(errors="replace"): value.decode(errors="replace")
+        for key, value in (stored.schema.metadata or {}).items()
+    }
     if metadata.get("schema_version") != SCHEMA_VERSION:
         raise DataError(
             f"{where} has schema version {metadata.get('schema_version')}, this program reads {SCHEMA_VERSION}"
         )
     names = [column.split("|")[0] for column in stored.column_names if column.endswith("|expectation")]
+    wanted = [f"{name}|{what}" for name in names for what in ("digit_mass", *(f"p{d}" for d in range(NUM_DIGITS)))]
+    if any(name not in stored.column_names or not pa.types.is_floating(stored[name].type) for name in wanted):
+        raise DataError(f"{where} has no numbers in the columns of {', '.join(names)}")
+    if not names or not pa.types.is_integer(stored["index"].type) or "model" not in metadata:
+        raise DataError(f"{where} has no scores, no whole numbers of images, or no name of a model")
     shape = (stored.num_rows, len(names), NUM_DIGITS)
     columns = [[stored[f"{name}|p{digit}"].to_numpy() for digit in range(NUM_DIGITS)] for name in names]
     probabilities = np.array(columns, dtype=np.float64).reshape(len(names), NUM_DIGITS, -1).transpose(2, 0, 1)

@@ -84,5 +84,5 @@ def test_a_gap_and_a_damaged_part_are_named(run: Storage):
     with pytest.raises(DataError, match="6 of 10 records are in no part"):
         read_parts(run, plan)
     run.write_bytes(plan.part_name(4, 10), b"no parquet")
-    with pytest.raises(DataError, match=r"000000004_000000010\.parquet is not a readable part"):
+    with pytest.raises(DataError, match=r"000000004_000000010\.parquet is not a readable Parquet file"):
         read_parts(run, plan)
