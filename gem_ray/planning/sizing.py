@@ -124,7 +124,7 @@ def breaking(scale: Scale) -> str:
 def sizing_table() -> str:
     """The table in Markdown."""
     lines = [
-        "| images | workers | shards | read | prepare | 20 epochs | spot USD | scoring all, one replica | what breaks |",
+        "| images | workers | shards | read | prepare | 20 epochs | spot USD | scored, one replica | what breaks |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for scale in SCALES:
