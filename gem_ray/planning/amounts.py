@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -41,8 +42,8 @@ def stored_bytes(config: GemConfig, num_images: int, image_size: int) -> StoredB
     """What is kept.
 
     shards: N (3 S^2 + 8); checkpoints: ``keep_checkpoints`` x 12 P, model and both moments of Adam; scores: the ten
-    newest tables of rows x attributes x (6 + 1) x 8, rows being the images of the first scan and of later rounds, of
-    which there are ``round_images`` a round at most; answers: 39 bytes a question, ``scoring.answers_bytes`` at most.
+    newest tables of rows x attributes x (6 + 1) x 8, rows being the images of the first scan, to which each later
+    round adds ``round_images`` at most; answers: 39 bytes a question, ``scoring.answers_bytes`` at most.
     The journal and evidence of the DisGraph are under a megabyte a thousand pushes and are left out.
     """
     numbers = num_parameters(config, image_size)
@@ -91,3 +92,12 @@ def price_of(nodes: Counter[str], cluster: ClusterShape, prices: Sequence[str]) 
             unknown.append(kind.instance)
         total += count * (price or 0.0)
     return Price(total, tuple(unknown))
+
+
+def duration(hours: float) -> str:
+    """Hours in words that suit their size."""
+    if not math.isfinite(hours):
+        return "for ever"
+    if hours < 1:
+        return f"{max(1, round(hours * 60))} min"
+    return f"{hours:.1f} h" if hours < 48 else f"{hours / 24:.1f} days"

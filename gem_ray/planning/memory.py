@@ -13,8 +13,8 @@ from gem_ray.models.gem import Gem
 FLOAT = 4
 CHANNELS = 3
 STREAM_CACHE = 512 << 20  # scored images that a streaming worker keeps (gem_ray/data/stream.py)
-# A Ray Train worker with torch, pyarrow and Ray imported and nothing else, measured: docs/results.md, "Planning".
-PROCESS = 600e6
+# Resident memory of a process that has imported gem_ray.train.worker (torch, Ray, pyarrow) and done nothing: measured.
+PROCESS = 733e6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,9 +80,9 @@ def worker_memory(config: GemConfig, num_images: int, image_size: int, workers: 
 
     parameters 4 P; gradients 4 P; Adam's two moments 8 P; activations 4 (B + M) / workers x A, with A numbers an image
     (``activation_numbers``), B ``data.batch_size`` and M ``objective.align_batch``: an upper bound, since autocast
-    keeps half of the bytes. Resident data: from memory all of N x 3 S^2 bytes **in every worker**, whose shuffle is
-    over all of them; streamed, the window in use, the one that is filled and what is read ahead (3 x ``window_shards``
-    x ``shard_mb``), and a cache of scored images. Critics and perceptual networks are not counted.
+    keeps half of the bytes. Resident data: from memory all of N x 3 S^2 bytes **in every worker**, whose shuffle
+    is over all of them; streamed, the window in use, the one that is filled and what is read ahead (3 x
+    ``window_shards`` x ``shard_mb``), and a cache of scored images. Critics and perceptual networks are not counted.
     """
     numbers = num_parameters(config, image_size)
     scored = config.objective.align_batch if config.objective.align_weight > 0 else 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from dataclasses import dataclass
 
@@ -10,7 +9,15 @@ from gem_ray.config import GemConfig
 from gem_ray.data.drawn import DRAWN
 from gem_ray.data.shards import has_manifest, read_manifest
 from gem_ray.errors import StorageError
-from gem_ray.planning.amounts import Price, StoredBytes, first_questions, price_of, stored_bytes, training_hours
+from gem_ray.planning.amounts import (
+    Price,
+    StoredBytes,
+    duration,
+    first_questions,
+    price_of,
+    stored_bytes,
+    training_hours,
+)
 from gem_ray.planning.cluster_file import read_cluster_file
 from gem_ray.planning.fitting import Placement, fit, holds, shortage
 from gem_ray.planning.memory import WorkerMemory, object_store_bytes, worker_memory
@@ -187,15 +194,6 @@ def short_form(plan: Plan) -> str:
         f"{plan.stored.total / 1e9:.2f} GB of storage"
     )
     return "\n".join([text, *(f"plan: WARNING: {problem}" for problem in (*plan.problems, *plan.warnings))])
-
-
-def duration(hours: float) -> str:
-    """Hours in words that suit their size."""
-    if not math.isfinite(hours):
-        return "for ever"
-    if hours < 1:
-        return f"{max(1, round(hours * 60))} min"
-    return f"{hours:.1f} h" if hours < 48 else f"{hours / 24:.1f} days"
 
 
 def cluster_of(config: GemConfig) -> ClusterShape:

@@ -11,7 +11,7 @@ import torch
 
 from gem_ray.config import GemConfig
 from gem_ray.config_json import config_from_json
-from gem_ray.errors import ConfigError, DataError
+from gem_ray.errors import ConfigError, DataError, StorageError
 from gem_ray.evaluation.history import METRICS, History, read_history
 from gem_ray.storage import Storage
 from gem_ray.train.step import Inputs, build_parts, train_step
@@ -72,7 +72,7 @@ def _earlier_runs(config: GemConfig) -> list[tuple[Storage, GemConfig, History]]
         try:
             before = config_from_json(run.read_bytes("config.json").decode())
             found.append((run, before, read_history(run)))
-        except (FileNotFoundError, ConfigError, DataError):
+        except (FileNotFoundError, ConfigError, DataError, StorageError):
             continue
     return found
 

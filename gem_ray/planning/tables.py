@@ -5,10 +5,10 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
-from gem_ray.planning.amounts import HOURS_A_MONTH, Price, first_questions
+from gem_ray.planning.amounts import HOURS_A_MONTH, Price, duration, first_questions
 from gem_ray.planning.fitting import Placement
 from gem_ray.planning.memory import is_streamed
-from gem_ray.planning.plan import Plan, duration
+from gem_ray.planning.plan import Plan
 
 
 def print_plan(plan: Plan, console: Console) -> None:

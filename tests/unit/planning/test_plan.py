@@ -1,0 +1,160 @@
+"""A plan says what cannot work before anything starts, and its figures are those of its formulas."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+
+import pytest
+
+from gem_ray.config import GemConfig
+from gem_ray.config_json import config_to_json
+from gem_ray.planning.amounts import first_questions, price_of, stored_bytes, training_hours
+from gem_ray.planning.fitting import fit
+from gem_ray.planning.memory import activation_numbers, num_parameters, worker_memory
+from gem_ray.planning.nodes import ClusterShape, NodeType
+from gem_ray.planning.parts import training_parts
+from gem_ray.planning.plan import make_plan, short_form
+from gem_ray.planning.rates import measured_here, question_rate, training_rate
+from jobs.compose import load_config
+
+
+def node(name: str, cpus: float, gpus: float, low: int, high: int, **options: object) -> NodeType:
+    settings = {"role": name, "memory": None, "instance": name, "spot": False} | options
+    return NodeType(name=name, cpus=cpus, gpus=gpus, min_count=low, max_count=high, **settings)  # type: ignore[arg-type]
+
+
+def cluster(train: int = 8, mllm: int = 4, **options: object) -> ClusterShape:
+    kinds = (
+        node("head", 0, 0, 1, 1),
+        node("stable", 4, 0, 1, 1),
+        node("ingest", 16, 0, 0, 4),
+        node("train", 8, 1, 0, train, spot=True),
+        node("mllm", 8, 1, 0, mllm),
+    )
+    return ClusterShape(name="test", node_types=kinds, **options)  # type: ignore[arg-type]
+
+
+def config(*overrides: str) -> GemConfig:
+    return load_config(["cluster=aws", "data.uri=/nowhere", "run.uri=/nowhere", *overrides])
+
+
+def test_every_part_lies_on_nodes_of_its_role():
+    plan = make_plan(config(), cluster())
+    assert plan.problems == ()
+    assert plan.at_most.places["training"] == Counter(train=8)
+    assert plan.at_most.places["MLLM"] == Counter(mllm=4)
+    assert plan.at_most.places["driver, store, rescorer"] == Counter(stable=1)
+    assert plan.at_most.nodes == Counter(head=1, stable=1, train=8, mllm=4)
+
+
+@pytest.mark.parametrize(
+    ("given", "overrides", "said"),
+    [
+        (cluster(train=3), [], ["training: 8 of 6 CPUs and 1 GPU", "5 of them", "0-3 x train", "train.num_workers"]),
+        (cluster(), ["placement.mllm=big"], ["role 'big'", "no such nodes", "gem-ray/role=big"]),
+        (cluster(), ["mllm=gpu_70b"], ["MLLM: 1 of 8 CPUs and 4 GPUs", "no node is so large", "another mllm="]),
+        (cluster(max_workers=6), [], ["training", "max_workers of the whole cluster: 6"]),
+    ],
+)
+def test_what_does_not_fit_names_both_sides_and_the_remedy(given, overrides, said):
+    problems = make_plan(config(*overrides), given).problems
+    assert problems
+    assert [word for word in said if not any(word in problem for problem in problems)] == []
+
+
+def test_an_mllm_that_may_take_the_gpus_of_training_is_a_deadlock():
+    shared = ["placement.training=train", "placement.mllm=train"]
+    (problem,) = make_plan(config(*shared), cluster(train=10)).problems  # 8 + 1 fit, 8 + 4 do not
+    assert problem.startswith("deadlock")
+    assert "2 of them find no room" in problem
+    assert make_plan(config(*shared), cluster(train=12)).problems == ()
+
+
+def test_a_node_too_small_for_the_images_is_found_before_it_is_out_of_memory():
+    small = ClusterShape(
+        name="test",
+        node_types=(*cluster().node_types[:3], node("train", 8, 1, 8, 8, memory=4e9), cluster().node_types[4]),
+    )
+    many = ["plan.num_images=1000000", "data.memory_limit_gb=100"]
+    problems = make_plan(config(*many), small).problems
+    assert any("12.3 GB of it images" in problem and "data.ingest=stream" in problem for problem in problems)
+    assert make_plan(config(*many, "data.ingest=stream"), small).problems == ()
+
+
+def test_parameters_and_activations_are_those_of_the_closed_form():
+    settings = GemConfig()
+    latent = 6 + 26
+    # locatello at 64: 3-32-32-64-64, kernels 4 4 2 2; then 1024-256-2L and back through 4x4 transposed convolutions
+    encoder = (3 * 16 + 1) * 32 + (32 * 16 + 1) * 32 + (32 * 4 + 1) * 64 + (64 * 4 + 1) * 64
+    encoder += (1024 + 1) * 256 + (256 + 1) * 2 * latent
+    decoder = (latent + 1) * 256 + (256 + 1) * 1024
+    decoder += (64 * 16) * 64 + 64 + (64 * 16) * 32 + 32 + (32 * 16) * 32 + 32 + (32 * 16) * 3 + 3
+    graph = num_parameters(settings, 64) - encoder - decoder
+    assert 36 <= graph <= 40  # the offset of six nodes, and the weights of a message round
+    # what a checkpoint of the default run holds (docs/results.md: model.safetensors of 2.84 MB)
+    assert num_parameters(settings, 64) * 4 == pytest.approx(2.84e6, rel=0.01)
+    convolved = 32 * 32**2 + 32 * 16**2 + 64 * 8**2 + 64 * 4**2
+    transposed = 64 * 8**2 + 32 * 16**2 + 32 * 32**2
+    expected = 2 * (convolved + 256) + 2 * latent + 2 * (256 + 1024 + transposed) + 3 * 64**2
+    assert activation_numbers(settings, 64) == expected
+
+
+def test_memory_follows_its_formula_and_images_are_held_by_every_worker():
+    settings = GemConfig()
+    memory = worker_memory(settings, 20_000, 64, workers=2)
+    numbers = num_parameters(settings, 64)
+    assert (memory.parameters, memory.gradients, memory.optimizer) == (4 * numbers, 4 * numbers, 8 * numbers)
+    assert memory.resident == worker_memory(settings, 20_000, 64, workers=8).resident == 20_000 * 64 * 64 * 3
+    assert memory.activations == 4 * (128 + 64) / 2 * activation_numbers(settings, 64)
+    streamed = worker_memory(settings, 10**9, 64, workers=2)
+    assert streamed.resident == 3 * 4 * 64e6 + (512 << 20)
+
+
+def test_storage_questions_hours_and_prices_follow_their_formulas():
+    settings = GemConfig()
+    stored = stored_bytes(settings, 20_000, 64)
+    assert stored.shards == 20_000 * (12_288 + 8)
+    assert stored.checkpoints == 3 * 12 * num_parameters(settings, 64)
+    assert first_questions(settings, 20_000) == 512 * 6
+    assert training_hours(settings, 500.0, 2) == pytest.approx(3_500 * 128 / 1_000 / 3600)
+    price = price_of(Counter(head=1, train=3), cluster(), ["train:1.0", "train/spot:0.4"])
+    assert price.an_hour == pytest.approx(1.2)
+    assert price.unknown == ("head",)
+
+
+def test_rates_come_from_the_run_of_the_same_name(tmp_path):
+    run = tmp_path / "runs" / "faces"
+    run.mkdir(parents=True)
+    settings = load_config([f"run.uri={tmp_path}/runs"])
+    (run / "config.json").write_text(config_to_json(settings))
+    lines = [{"event": "started", "step": 0, "world": 2}]
+    lines += [
+        {"step": step, "images_per_s": rate, "cost_asked": 100 * number, "cost_seconds": 0.5 * number}
+        for number, (step, rate) in enumerate(((19, 100.0), (39, 1000.0), (59, 1100.0)), 1)
+    ]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert training_rate(settings, 64).per_second == 500.0
+    assert question_rate(settings).per_second == 200.0
+    assert str(run) in training_rate(settings, 64).source
+    assert training_rate(load_config(["run.uri=/nowhere"]), 64).per_second is None
+    given = load_config([f"run.uri={tmp_path}/runs", "plan.images_per_second_per_worker=7"])
+    assert training_rate(given, 64).per_second == 7
+
+
+def test_a_measured_rate_is_one_of_real_steps():
+    settings = load_config(["data.batch_size=8", "objective.align_batch=2"])
+    assert 1 < measured_here(settings, 32, seconds=0.2) < 1e6
+
+
+def test_the_short_form_is_one_line_and_says_what_is_wrong():
+    assert short_form(make_plan(config(), cluster())).count("\n") == 0
+    assert "WARNING: training: 8 of" in short_form(make_plan(config(), cluster(train=3)))
+
+
+def test_first_fit_keeps_gpu_nodes_for_what_needs_gpus():
+    kinds = (node("gpu", 8, 1, 1, 1, role=""), node("cpu", 8, 0, 1, 1, role=""))
+    parts = training_parts(load_config(["train.use_gpu=true", "train.num_workers=1", "train.cpus_per_worker=8"]))
+    placed = fit([part.at_most() for part in parts], ClusterShape(name="two", node_types=kinds))
+    assert placed.missing == {}
+    assert placed.places["MLLM"] == Counter(cpu=1)
