@@ -16,6 +16,7 @@ import ray
 
 from gem_ray.config import GraphConfig, StorageConfig
 from gem_ray.errors import GraphError
+from gem_ray.graph.authentication import ensure_key
 from gem_ray.graph.store import GraphStore, StoreClient, connect_store, launch, start_store
 from gem_ray.messages import EdgeUpdate, EvidenceKind, Push, PushReply, Refusal
 from gem_ray.storage import Storage
@@ -33,9 +34,9 @@ class SlowStore(GraphStore):
     """Takes two seconds over every push."""
 
     @ray.method(concurrency_group="write")
-    def push(self, push: Push) -> PushReply:
+    def push(self, push: Push, signature: str = "") -> PushReply:
         time.sleep(2)
-        return super().push(push)
+        return super().push(push, signature)
 
 
 @pytest.fixture
@@ -171,8 +172,9 @@ def test_call_to_a_hung_actor_ends_at_its_deadline_and_can_be_repeated(run_name,
 
 
 def test_reads_do_not_wait_for_a_write(run_name, tmp_path):
+    ensure_key(local(tmp_path).child("graph"))
     launch(SlowStore, local(tmp_path), run_name, ATTRIBUTES, CONFIG)
-    client = StoreClient(run_name)
+    client = StoreClient(run_name, local(tmp_path))
     assert client.snapshot(deadline_s=30).version == 0
     with ThreadPoolExecutor(1) as pool:
         writing = pool.submit(client.push, make_push(1))
@@ -189,7 +191,7 @@ def test_eight_writers_that_allow_no_staleness_never_share_a_version(run_name, t
     start_store(local(tmp_path), run_name, ATTRIBUTES, config)
 
     def write(writer: int) -> list[PushReply]:
-        client = connect_store(run_name)
+        client = connect_store(run_name, local(tmp_path))
         replies = []
         for number in range(50):
             push = make_push(writer * 50 + number, client.snapshot().version)
