@@ -63,7 +63,7 @@ class Rescorer:
             tuple(config.model.attributes),
             Staleness(config.graph.max_staleness),
             scorer=ServeScorer(app, config.scoring.deadline_s),
-            store=connect_store(config.run.name),
+            store=connect_store(config.run.name, run),
             images=images,
             traversals=CheckpointTraversals(run, config.scoring.traversal_steps, images),
             samples=CheckpointSamples(run, images),
