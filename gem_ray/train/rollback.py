@@ -40,9 +40,9 @@ def roll_back(config: GemConfig, run: Storage, version: int) -> PushReply:
             return connect_store(config.run.name, run).rollback(version)
         store = GraphStore(run, config.run.name, newest.attributes, _graph_config(run))
         try:
-            return store.rollback(f"rollback-{uuid.uuid4().hex}", version)
+            return store.rollback(f"rollback-{uuid.uuid4().hex}", version)  # type: ignore[operator]
         finally:
-            store.close()
+            store.close()  # type: ignore[operator]  # Ray's stubs know these methods as an actor's only
 
 
 def _graph_config(run: Storage) -> GraphConfig:
