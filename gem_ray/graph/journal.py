@@ -136,8 +136,9 @@ class FileJournal:
                     ) from None
                 time.sleep(0.05)
             else:
-                os.ftruncate(self._lock, 0)
-                os.pwrite(self._lock, str(os.getpid()).encode(), 0)
+                with contextlib.suppress(OSError):  # a full disk has no room for the name of the holder
+                    os.ftruncate(self._lock, 0)
+                    os.pwrite(self._lock, str(os.getpid()).encode(), 0)
                 return
 
     def _write(self, frame: bytes) -> None:

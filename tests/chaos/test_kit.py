@@ -26,6 +26,7 @@ from kit.plan import Action, ChaosPlan, Execution
 from kit.processes import NotOursError, kill, stopped
 from kit.rpc import lost_calls
 from kit.sockets import listeners
+from kit.watching import Watch
 
 SLEEPS = [sys.executable, "-c", "import time; time.sleep(60)"]
 
@@ -170,3 +171,14 @@ def test_a_listening_socket_is_found_with_its_process():
         (found,) = [one for one in listeners() if one.port == port]
         assert (found.address, found.pid) == ("127.0.0.1", os.getpid())
     assert port not in {one.port for one in listeners()}
+
+
+def test_growth_is_seen_and_a_single_jump_is_none():
+    flat = Watch(0, [(float(s), 100_000_000 + 1000 * (s % 7), 20 + s % 2) for s in range(100)])
+    assert abs(flat.megabytes_per_minute()) < 0.1
+    assert flat.more_descriptors() == 0
+    jump = Watch(0, [(float(s), 100_000_000 + 5_000_000 * (s > 90), 20) for s in range(100)])
+    assert jump.megabytes_per_minute() < 0.1
+    leak = Watch(0, [(float(s), 100_000_000 + 50_000 * s, 20 + s // 10) for s in range(100)])
+    assert leak.megabytes_per_minute() == pytest.approx(3.0)
+    assert leak.more_descriptors() >= 4

@@ -159,7 +159,10 @@ def readers(ref: ScoresRef) -> dict[str, Callable[[str], str]]:
     }
 
 
-@pytest.fixture(params=list(FAULTS))
+LONGER = ("reset", "cut", "flip")
+
+
+@pytest.fixture(params=[pytest.param(kind, marks=[pytest.mark.slow] * (kind in LONGER)) for kind in FAULTS])
 def kind(request: pytest.FixtureRequest) -> str:
     return request.param
 

@@ -59,7 +59,9 @@ def _die_at(point: int, below: str, pickled: bytes) -> None:
 
     def count(event: str, arguments: tuple[Any, ...]) -> None:
         nonlocal seen
-        if event in FILE_EVENTS and any(below in str(argument) for argument in arguments[:2]):
+        # Whole folders are removed by names relative to an open folder, which is the last argument then.
+        relative = event in {"os.remove", "os.rmdir"} and arguments[-1] >= 0
+        if event in FILE_EVENTS and (relative or any(below in str(argument) for argument in arguments[:2])):
             seen += 1
             if seen == point:
                 os.kill(os.getpid(), signal.SIGKILL)
