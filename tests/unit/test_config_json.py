@@ -39,6 +39,8 @@ def test_the_text_holds_every_option_in_the_order_of_the_dataclasses():
         "region": None,
         "anonymous": True,
         "attempts": 5,
+        "timeout_s": 20.0,
+        "patience_s": 60.0,
     }
 
 
