@@ -12,12 +12,12 @@ KINDS = {
 }
 
 
-def lost_calls(method: str, kind: str, count: int) -> dict[str, str]:
-    """Environment in which a process loses its first ``count`` calls of a method, as in ``KINDS``.
+def lost_calls(method: str, kind: str, count: int, percent: int = 100) -> dict[str, str]:
+    """Environment in which a process loses calls of a method, as in ``KINDS``: so many of a hundred, ``count`` in all.
 
     An ordered queue of an actor waits 30 s for a call that was lost, unless told not to, as Ray's own tests do.
     """
-    failures = {"num_failures": count, **dict.fromkeys(KINDS.values(), 0), KINDS[kind]: 100}
+    failures = {"num_failures": count, **dict.fromkeys(KINDS.values(), 0), KINDS[kind]: percent}
     return {
         VARIABLE: json.dumps({method: failures}),
         "RAY_actor_scheduling_queue_max_reorder_wait_seconds": "0",
