@@ -174,7 +174,7 @@ def test_a_listening_socket_is_found_with_its_process():
 
 
 def test_growth_is_seen_and_a_single_jump_is_none():
-    flat = Watch(0, [(float(s), 100_000_000 + 1000 * (s % 7), 20 + s % 2) for s in range(100)])
+    flat = Watch(0, [(float(s), 100_000_000 + 1000 * (s % 7), 20 + (s % 10 == 0)) for s in range(100)])
     assert abs(flat.megabytes_per_minute()) < 0.1
     assert flat.more_descriptors() == 0
     jump = Watch(0, [(float(s), 100_000_000 + 5_000_000 * (s > 90), 20) for s in range(100)])

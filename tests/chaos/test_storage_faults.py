@@ -159,7 +159,7 @@ def readers(ref: ScoresRef) -> dict[str, Callable[[str], str]]:
     }
 
 
-LONGER = ("reset", "cut", "flip")
+LONGER = ("slow_down", "reset", "cut", "flip")
 
 
 @pytest.fixture(params=[pytest.param(kind, marks=[pytest.mark.slow] * (kind in LONGER)) for kind in FAULTS])
