@@ -4,7 +4,7 @@ EXTRA  ?= cpu
 BIN    := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-slow fuzz check bench clean
+.PHONY: help setup train test test-slow chaos fuzz check bench clean
 
 help:  ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,6 +20,9 @@ test: setup  ## the tests, with real Ray, vLLM and S3 protocol (under 20 minutes
 
 test-slow: setup  ## the long tests: minutes of load, kills and absence
 	$(BIN)/python -m pytest -m slow $(ARGS)
+
+chaos: setup  ## kills, faults of storage, full disks, hostile files and a soak (about 45 minutes on 2 cores)
+	$(BIN)/python -m pytest -m "slow or not slow" -s tests/chaos $(ARGS)
 
 fuzz: setup  ## readers of files and the DisGraph's store under many more examples than in make test
 	GEM_RAY_FUZZ_EXAMPLES=1000 $(BIN)/python -m pytest -m "slow or not slow" --timeout 1800 tests/fuzz tests/unit/graph/test_store_machine.py $(ARGS)

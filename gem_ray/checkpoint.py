@@ -127,7 +127,7 @@ def _load(run: Storage, step: int) -> Checkpoint:
                 f"this program reads {SCHEMA_VERSION}; use the version of gem_ray that wrote it"
             )
         hashes = typed(dict[str, str], manifest["sha256"], "sha256")
-        files = {name: run.read_bytes(f"{folder}/{name}") for name in hashes}
+        files = {name: run.read_hashed(f"{folder}/{name}", digest) for name, digest in hashes.items()}
         for name, data in files.items():
             if hashlib.sha256(data).hexdigest() != hashes[name]:
                 raise DataError(

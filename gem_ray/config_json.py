@@ -15,7 +15,7 @@ def config_to_json(config: GemConfig) -> str:
     return json.dumps(dataclasses.asdict(config), indent=2)
 
 
-def config_from_json(text: str) -> GemConfig:
+def config_from_json(text: str | bytes) -> GemConfig:
     """The inverse of ``config_to_json``.
 
     Raises:

@@ -6,6 +6,7 @@ a conditional create, retries above the client's own, and errors that name the l
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
 import time
@@ -28,6 +29,8 @@ from gem_ray.errors import StorageError
 T = TypeVar("T")
 TEMPORARY = ".tmp-"
 PERMANENT = (FileNotFoundError, PermissionError, FileExistsError, IsADirectoryError, NotADirectoryError)
+CLIENT_TRIES = 2
+"""Of s3fs, which nests them: four requests in one read. Its five would wait for a silent server for hours."""
 
 
 @dataclass(frozen=True)
@@ -57,15 +60,22 @@ class Storage:
         if protocol != "s3":
             return fsspec.filesystem(protocol)
         client = {"endpoint_url": self.config.endpoint_url, "region_name": self.config.region}
-        return fsspec.filesystem(
+        silence_s = self.config.timeout_s
+        filesystem = fsspec.filesystem(
             "s3",
             anon=self.config.anonymous,
             client_kwargs={key: value for key, value in client.items() if value is not None},
-            # s3fs and ``attempt`` try again too; botocore's defaults would wait for a silent server for hours.
-            config_kwargs={"connect_timeout": 10, "read_timeout": 20, "retries": {"total_max_attempts": 2}},
+            # s3fs and ``attempt`` try again; a third layer below them would multiply the time of all.
+            config_kwargs={
+                "connect_timeout": min(10.0, silence_s),
+                "read_timeout": silence_s,
+                "retries": {"total_max_attempts": 1},
+            },
             # Without this s3fs answers from a listing that other processes have made stale.
             use_listings_cache=False,
         )
+        filesystem.retries = CLIENT_TRIES
+        return filesystem
 
     @cached_property
     def root(self) -> str:
@@ -101,9 +111,28 @@ class Storage:
         self.path(name)
         return Storage(f"{self.uri.rstrip('/')}/{name}", self.config)
 
-    def read_bytes(self, name: str) -> bytes:
-        """The whole object."""
-        return self.attempt(f"read {name}", lambda: self.fs.cat_file(self.path(name)))
+    def __reduce__(self) -> tuple[type[Storage], tuple[str, StorageConfig]]:
+        return Storage, (self.uri, self.config)  # without ``fs``, whose settings do not travel with it
+
+    def read_bytes(self, name: str, is_whole: Callable[[bytes], bool] | None = None) -> bytes:
+        """The whole object.
+
+        Args:
+            is_whole: by it the caller knows bytes that are what was written. Where it does not, remote storage is read
+                again, since the way to it can damage them too, ``storage.attempts`` times in all; bytes that are
+                refused to the last are given as they are, for the caller to say what is wrong with them
+        """
+        data = self.attempt(f"read {name}", lambda: self.fs.cat_file(self.path(name)))
+        for _ in range(0 if self.is_local else self.config.attempts - 1):
+            if is_whole is None or is_whole(data):
+                break
+            telemetry.add_count("gem_storage_retries", 1, operation="check")
+            data = self.attempt(f"read {name}", lambda: self.fs.cat_file(self.path(name)))
+        return data
+
+    def read_hashed(self, name: str, sha256: str) -> bytes:
+        """``read_bytes`` of an object whose hash is known; the caller has to compare it all the same."""
+        return self.read_bytes(name, lambda data: hashlib.sha256(data).hexdigest() == sha256)
 
     def read_ranges(self, ranges: Sequence[ByteRange]) -> list[bytes]:
         """Many parts of objects in one go (at the same time, where the store can)."""
@@ -196,9 +225,12 @@ class Storage:
     def attempt(self, what: str, action: Callable[[], T]) -> T:
         """Run an action on ``fs``, again after faults that may pass; ``FileNotFoundError`` is left to the caller.
 
+        No try begins later than ``storage.patience_s`` after the first.
+
         Args:
             what: for the message, as in "cannot ... in s3://bucket/folder"; its first word is a label of metrics
         """
+        end = time.monotonic() + self.config.patience_s
         for attempt in range(1, self.config.attempts + 1):
             try:
                 return action()
@@ -217,7 +249,9 @@ class Storage:
                     "give the machine a role, or set storage.anonymous=true for a public bucket"
                 ) from error
             except (OSError, BotoCoreError, ClientError, aiohttp.ClientError) as error:
-                last = attempt == self.config.attempts or isinstance(error, PERMANENT) or self.is_local
+                pause_s = min(8.0, 0.2 * 2**attempt) * random.uniform(0.5, 1.0)
+                over = attempt == self.config.attempts or time.monotonic() + pause_s > end
+                last = over or isinstance(error, PERMANENT) or self.is_local
                 operation = what.split(maxsplit=1)[0]
                 if last:
                     telemetry.add_count("gem_storage_failures", 1, operation=operation)
@@ -227,7 +261,7 @@ class Storage:
                         "check the location, the permissions and that the server is up"
                     ) from error
                 telemetry.add_count("gem_storage_retries", 1, operation=operation)
-                time.sleep(min(8.0, 0.2 * 2**attempt) * random.uniform(0.5, 1.0))
+                time.sleep(pause_s)
         raise AssertionError("unreachable")
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import types
 from enum import Enum
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -19,10 +20,11 @@ def parse_json(text: str | bytes) -> Any:
     """The value of one JSON document.
 
     Raises:
-        ValueError: no JSON, no UTF-8, NaN or Infinity (which JSON has no word for), or nested too deeply to be read
+        ValueError: no JSON, no UTF-8, NaN or Infinity (which JSON has no word for), a number too large for a float, or
+            nested too deeply to be read
     """
     try:
-        return json.loads(text, parse_constant=_refuse)
+        return json.loads(text, parse_constant=_refuse, parse_float=_finite)
     except RecursionError:
         raise ValueError("nested too deeply") from None
 
@@ -43,7 +45,12 @@ def typed(kind: type[T], value: Any, path: str = "") -> T:
 
 
 def _refuse(name: str) -> float:
-    raise ValueError(f"{name} is not JSON")
+    raise ValueError(f"{name[:SHOWN]} is not JSON")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    return value if math.isfinite(value) else _refuse(text)
 
 
 def _typed(kind: Any, value: Any, path: str) -> Any:

@@ -35,6 +35,7 @@ def load_config(overrides: Sequence[str]) -> GemConfig:
     from hydra.errors import HydraException
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
 
     for override in overrides:
         if override[:1] in {"+", "~"} or override.startswith("hydra"):
@@ -45,7 +46,7 @@ def load_config(overrides: Sequence[str]) -> GemConfig:
             composed = compose("config", overrides=list(overrides))
         _refuse_interpolations(OmegaConf.to_container(composed, resolve=False), "")
         return OmegaConf.to_object(composed)  # type: ignore[return-value]
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, YAMLError) as error:
         cause = error.__cause__ or error
         raise ConfigError(f"{_first_line(error)} ({_first_line(cause)}); see --help for every option") from error
 

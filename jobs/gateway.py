@@ -18,7 +18,7 @@ def main(config: GemConfig) -> None:
 
     run = Storage(f"{config.run.uri}/{config.run.name}", config.storage)
     try:
-        stored = config_from_json(run.read_bytes("config.json").decode())
+        stored = config_from_json(run.read_bytes("config.json"))
     except FileNotFoundError as error:
         raise DataError(f"there is no run at {run.uri}; set run.uri and run.name to those of its training") from error
     stored = replace(stored, run=config.run, storage=config.storage)

@@ -22,9 +22,15 @@ class StorageConfig:
     """Read a public bucket without credentials."""
     attempts: int = 5
     """Tries of one read or write before a storage fault is an error."""
+    timeout_s: float = 20.0
+    """Seconds of silence after which a request is given up and tried again."""
+    patience_s: float = 60.0
+    """Seconds after the first try of one read or write in which another may begin."""
 
     def __post_init__(self) -> None:
         check(self.attempts >= 1, f"storage.attempts={self.attempts} must be at least 1")
+        check(self.timeout_s > 0, f"storage.timeout_s={self.timeout_s} must be positive")
+        check(self.patience_s >= 0, f"storage.patience_s={self.patience_s} must not be negative")
 
 
 @dataclass(kw_only=True)

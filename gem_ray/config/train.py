@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from gem_ray.config.checks import check, one_of
@@ -49,7 +50,7 @@ class TrainConfig:
         for name in ("steps", "num_workers", "checkpoint_every_steps", "keep_checkpoints", "log_every_steps"):
             check(getattr(self, name) >= 1, f"train.{name}={getattr(self, name)} must be at least 1")
         for name in ("learning_rate", "discriminator_learning_rate"):
-            check(getattr(self, name) > 0, f"train.{name}={getattr(self, name)} must be positive")
+            check(0 < getattr(self, name) < math.inf, f"train.{name}={getattr(self, name)} must be positive")
 
 
 @dataclass(kw_only=True)

@@ -86,9 +86,9 @@ class Manifest:
         return self.count * self.shape[0] * self.shape[1] * self.shape[2]
 
     def to_json(self) -> str:
-        """As written to storage."""
+        """As written to storage, with a hash of all the rest."""
         content = {"schema_version": SCHEMA_VERSION, "count": self.count, **asdict(self)}
-        return json.dumps(content, indent=1)
+        return json.dumps({**content, "sha256": content_sha256(content)}, indent=1)
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def read_manifest(storage: Storage) -> Manifest:
         DataError: there is none, it is of another schema version, or it contradicts itself
     """
     try:
-        text = storage.read_bytes(MANIFEST)
+        text = storage.read_bytes(MANIFEST, _agrees_with_itself)
     except FileNotFoundError as error:
         raise DataError(
             f"no {MANIFEST} in {storage.uri}: the data are missing or not finished; run python -m jobs.prepare "
@@ -136,6 +136,8 @@ def read_manifest(storage: Storage) -> Manifest:
             f"{where} has schema version {version!r}, this version of gem_ray reads {SCHEMA_VERSION}; prepare the data "
             "again under another data.uri, or use the version of gem_ray that wrote them"
         )
+    if content.pop("sha256", None) not in {None, content_sha256({"schema_version": version, **content})}:
+        raise DataError(f"{where} is damaged: its content does not have the sha256 it carries; prepare the data again")
     try:
         count = content.pop("count")
         manifest = typed(Manifest, content)
@@ -147,6 +149,19 @@ def read_manifest(storage: Storage) -> Manifest:
             f"splits {manifest.splits}, images of {manifest.shape}; prepare the data again"
         )
     return manifest
+
+
+def content_sha256(content: dict[str, Any]) -> str:
+    """Hash of a manifest's JSON content without the hash itself. Data from before there was one carry none."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _agrees_with_itself(text: bytes) -> bool:
+    try:
+        content = parse_json(text)
+        return content.pop("sha256", None) in {None, content_sha256(content)}
+    except (ValueError, AttributeError, TypeError):
+        return False
 
 
 def _consistent(manifest: Manifest, count: object) -> bool:
@@ -191,7 +206,7 @@ def read_shard(storage: Storage, manifest: Manifest, entry: ShardEntry) -> Recor
     """
     position = manifest.shards.index(entry)
     try:
-        data = storage.read_bytes(entry.name)
+        data = storage.read_hashed(entry.name, entry.sha256)
     except FileNotFoundError as error:
         telemetry.add_count("gem_data_shards_damaged", 1)
         raise DataError(

@@ -17,7 +17,7 @@ def stored_config(run: Storage, given: GemConfig) -> GemConfig:
         DataError: there is no run in the folder
     """
     try:
-        stored = config_from_json(run.read_bytes("config.json").decode())
+        stored = config_from_json(run.read_bytes("config.json"))
     except FileNotFoundError as error:
         raise DataError(f"there is no run at {run.uri}; set run.uri and run.name to those of its training") from error
     return replace(stored, run=given.run, storage=given.storage)

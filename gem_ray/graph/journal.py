@@ -136,8 +136,9 @@ class FileJournal:
                     ) from None
                 time.sleep(0.05)
             else:
-                os.ftruncate(self._lock, 0)
-                os.pwrite(self._lock, str(os.getpid()).encode(), 0)
+                with contextlib.suppress(OSError):  # a full disk has no room for the name of the holder
+                    os.ftruncate(self._lock, 0)
+                    os.pwrite(self._lock, str(os.getpid()).encode(), 0)
                 return
 
     def _write(self, frame: bytes) -> None:
@@ -211,7 +212,13 @@ class ObjectJournal:
         """Nothing to do."""
 
     def _read(self, name: str) -> Record:
-        data = self._storage.read_bytes(name)
+        try:
+            data = self._storage.read_bytes(name, _is_whole)
+        except FileNotFoundError as error:
+            raise GraphError(
+                f"{self._storage.uri}/{name} is gone since it was listed: another store of this run has dropped it; "
+                "ask again"
+            ) from error
         records, length = parse(data, f"{self._storage.uri}/{name}")
         if length != len(data) or len(records) != 1:
             raise damaged(f"{self._storage.uri}/{name}", length)
@@ -228,6 +235,13 @@ class ObjectJournal:
 def open_journal(storage: Storage) -> Journal:
     """The journal that fits a graph folder's kind of storage."""
     return FileJournal(storage.local_path) if storage.is_local else ObjectJournal(storage)
+
+
+def _is_whole(data: bytes) -> bool:
+    try:
+        return parse(data, "")[1] == len(data) > 0
+    except GraphError:
+        return False
 
 
 def _chain(records: list[Record], after: int) -> list[Record]:

@@ -35,10 +35,17 @@ def read_snapshot(storage: Storage, version: int) -> tuple[DisGraph, dict[str, i
     """A version and the ids of the changes before it.
 
     Raises:
-        GraphError: the file is damaged
+        GraphError: the file is damaged, or has been dropped since it was listed
     """
-    digest, _, body = storage.read_bytes(_name(version)).partition(b"\n")
-    if hashlib.sha256(body).hexdigest().encode() != digest:
+    try:
+        data = storage.read_bytes(_name(version), _agrees_with_itself)
+    except FileNotFoundError as error:
+        raise GraphError(
+            f"{storage.uri}/{_name(version)} is gone since it was listed: another store of this run has dropped it; "
+            "ask again"
+        ) from error
+    body = data.partition(b"\n")[2]
+    if not _agrees_with_itself(data):
         raise GraphError(
             f"{storage.uri}/{_name(version)} is damaged: its sha256 is not the one it carries; delete it, and the "
             "snapshot before it and the journal give the same graph"
@@ -48,6 +55,11 @@ def read_snapshot(storage: Storage, version: int) -> tuple[DisGraph, dict[str, i
         return DisGraph.from_json(graph), typed(dict[str, int], parse_json(applied), "applied")
     except ValueError as error:
         raise GraphError(f"{storage.uri}/{_name(version)} is no snapshot of a DisGraph: {error}") from error
+
+
+def _agrees_with_itself(data: bytes) -> bool:
+    digest, _, body = data.partition(b"\n")
+    return hashlib.sha256(body).hexdigest().encode() == digest
 
 
 def drop_snapshot(storage: Storage, version: int) -> None:

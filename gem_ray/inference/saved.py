@@ -74,7 +74,7 @@ def load_saved(folder: Storage) -> TrainedModel:
                 "version of gem_ray that wrote it"
             )
         hashes = typed(dict[str, str], content["sha256"], "sha256")
-        files = {name: folder.read_bytes(name) for name in hashes}
+        files = {name: folder.read_hashed(name, digest) for name, digest in hashes.items()}
         for name, data in files.items():
             if hashlib.sha256(data).hexdigest() != hashes[name]:
                 raise DataError(f"{folder.uri}/{name} does not match its sha256 in {MODEL}: the file is damaged")

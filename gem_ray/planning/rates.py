@@ -70,7 +70,7 @@ def _earlier_runs(config: GemConfig) -> list[tuple[Storage, GemConfig, History]]
     for name in dict.fromkeys(names):
         run = Storage(f"{config.run.uri}/{name}", config.storage)
         try:
-            before = config_from_json(run.read_bytes("config.json").decode())
+            before = config_from_json(run.read_bytes("config.json"))
             found.append((run, before, read_history(run)))
         except (FileNotFoundError, ConfigError, DataError, StorageError):
             continue

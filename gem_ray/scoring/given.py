@@ -82,7 +82,7 @@ def stored_scores(config: GemConfig, data: Storage) -> tuple[ScoreTable, str]:
     """
     other = Storage(config.scoring.scores_from, config.storage)
     try:
-        theirs = config_from_json(other.read_bytes("config.json").decode())
+        theirs = config_from_json(other.read_bytes("config.json"))
     except FileNotFoundError as error:
         raise ConfigError(
             f"scoring.scores_from={config.scoring.scores_from} is no folder of a run (it has no config.json); "

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import logging
 import os
 import socket
 import threading
@@ -17,10 +18,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
-from gem_ray.errors import ConfigError
+from gem_ray.errors import ConfigError, StorageError
 from gem_ray.storage import Storage
 from gem_ray.typed_json import parse_json, typed
 
+log = logging.getLogger(__name__)
 LOCK = "lock.json"
 LEASE_S = 60.0
 
@@ -76,22 +78,30 @@ def _local_lock(run: Storage) -> Iterator[None]:
         yield
 
 
+def _taken_by(run: Storage, token: str) -> bool:
+    created = run.create_bytes(LOCK, json.dumps(_holder(token)).encode())
+    return created or _read_holder(run).token == token  # the lease was made, and only the answer was lost
+
+
 @contextmanager
 def _remote_lease(run: Storage, lease_s: float) -> Iterator[None]:
     token = uuid.uuid4().hex
-    if not run.create_bytes(LOCK, json.dumps(_holder(token)).encode()):
+    if not _taken_by(run, token):
         held = _read_holder(run)
         left = lease_s - (time.time() - held.time)
         if left > 0:
             raise _taken(run, f"{held.host} pid {held.pid}", f"wait ({left:.0f} s if that process has died)")
         run.delete(LOCK)
-        if not run.create_bytes(LOCK, json.dumps(_holder(token)).encode()):
+        if not _taken_by(run, token):
             raise _taken(run, "another process that was faster", "wait until it ends")
     ended = threading.Event()
 
     def renew() -> None:
         while not ended.wait(lease_s / 4):
-            run.write_bytes(LOCK, json.dumps(_holder(token)).encode())
+            try:
+                run.write_bytes(LOCK, json.dumps(_holder(token)).encode())
+            except StorageError as error:  # the next renewal may come in time
+                log.warning("the lease of the run was not renewed: %s", error)
 
     thread = threading.Thread(target=renew, name="run-lease", daemon=True)
     thread.start()

@@ -106,7 +106,7 @@ def check_same_run(config: GemConfig, run: Storage) -> None:
     """
     fixed = ("model", "data.uri", "data.batch_size", "data.holdout", "train.seed")
     try:
-        before = config_from_json(run.read_bytes("config.json").decode())
+        before = config_from_json(run.read_bytes("config.json"))
     except FileNotFoundError:
         before = None
     if before is not None and latest_step(run) is not None:

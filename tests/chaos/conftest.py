@@ -1,19 +1,38 @@
-"""What the tests of the MLLM's deployment share: a Ray of their own with Serve, and eyes for its processes."""
+"""What chaos tests share: an S3 server on loopback, a Ray of their own with Serve, and eyes for its processes."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
 
+import boto3
 import psutil
 import pytest
 import ray
+import s3fs
+from moto.server import ThreadedMotoServer
 from ray import serve
 
 from gem_ray.train.ray_session import start_ray
 
 FindProcesses = Callable[[str], list[psutil.Process]]
 FindEngines = Callable[[], list[psutil.Process]]
+
+
+@pytest.fixture(scope="module")
+def s3_endpoint() -> Iterator[str]:
+    """A moto server in this process, with an empty bucket ``chaos``; its credentials are in the environment."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ACCESS_KEY_ID", "testing")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        s3fs.S3FileSystem.clear_instance_cache()  # an earlier module's would keep that module's credentials
+        server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+        server.start()
+        host, port = server.get_host_and_port()
+        boto3.client("s3", endpoint_url=f"http://{host}:{port}").create_bucket(Bucket="chaos")
+        yield f"http://{host}:{port}"
+        server.stop()
 
 
 @pytest.fixture(scope="module")

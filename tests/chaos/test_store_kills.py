@@ -17,11 +17,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import boto3
 import numpy as np
 import pytest
 import ray
-from moto.server import ThreadedMotoServer
 
 from gem_ray.config import GraphConfig, StorageConfig
 from gem_ray.graph.authentication import ensure_key
@@ -163,20 +161,6 @@ def run_chaos(store_class: type[GraphStore], storage: Storage, run_name: str, ki
 
 def local(folder: Path) -> Storage:
     return Storage(str(folder), StorageConfig())
-
-
-@pytest.fixture(scope="module")
-def s3_endpoint():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ACCESS_KEY_ID", "testing")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-        server.start()
-        host, port = server.get_host_and_port()
-        boto3.client("s3", endpoint_url=f"http://{host}:{port}").create_bucket(Bucket="chaos")
-        yield f"http://{host}:{port}"
-        server.stop()
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -31,7 +31,15 @@ from hypothesis import strategies as st
 from gem_ray.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from gem_ray.config import GemConfig, GraphConfig, StorageConfig
 from gem_ray.config_json import config_from_json, config_to_json
-from gem_ray.data.shards import Manifest, ShardEntry, encode_shard, read_manifest, read_records, write_manifest
+from gem_ray.data.shards import (
+    Manifest,
+    ShardEntry,
+    content_sha256,
+    encode_shard,
+    read_manifest,
+    read_records,
+    write_manifest,
+)
 from gem_ray.errors import DataError, GemRayError
 from gem_ray.evaluation.history import read_history
 from gem_ray.graph.actor import GraphStore
@@ -152,11 +160,20 @@ def make_data(folder: Storage) -> Manifest:
     return manifest
 
 
+def hash_made_right(manifest: bytes) -> bytes:
+    try:
+        content = json.loads(manifest)
+        content.pop("sha256", None)
+        return json.dumps({**content, "sha256": content_sha256(content)}).encode()
+    except (ValueError, AttributeError, TypeError):
+        return manifest
+
+
 @FUZZ
 @given(data=st.data())
 def test_a_manifest(folder, data):
     good = make_data(folder)
-    folder.write_bytes("manifest.json", data.draw(changed(good.to_json().encode(), is_json=True)))
+    folder.write_bytes("manifest.json", hash_made_right(data.draw(changed(good.to_json().encode(), is_json=True))))
     manifest = refuses_or_reads(lambda: read_manifest(folder))
     if manifest is not None:
         assert manifest.count > 0

@@ -157,6 +157,8 @@ def test_combinations_at_their_limit_are_allowed():
         (TrainConfig, "keep_checkpoints", 0),
         (TrainConfig, "log_every_steps", 0),
         (TrainConfig, "learning_rate", 0.0),
+        (StorageConfig, "timeout_s", 0.0),
+        (StorageConfig, "patience_s", -1.0),
         (GraphConfig, "poll_every_s", 0.0),
         (GraphConfig, "refresh_every_steps", 0),
         (GraphConfig, "max_change", 2.5),
@@ -173,10 +175,13 @@ def test_a_value_out_of_range_is_refused_by_its_name(cls, name, value):
         cls(**{name: value})
 
 
-@pytest.mark.parametrize(("cls", "name"), [(TrainConfig, "learning_rate"), (ObjectiveConfig, "beta")])
-def test_a_value_that_is_not_a_number_is_refused(cls, name):
+@pytest.mark.parametrize(
+    ("cls", "name", "value"),
+    [(TrainConfig, "learning_rate", "nan"), (TrainConfig, "learning_rate", "inf"), (ObjectiveConfig, "beta", "nan")],
+)
+def test_a_value_that_is_not_a_number_is_refused(cls, name, value):
     with pytest.raises(ConfigError, match=name):
-        cls(**{name: float("nan")})
+        cls(**{name: float(value)})
 
 
 @pytest.mark.parametrize("name", ["", "..", ".hidden", "a/b", "a b", "x" * 65, "run\n", "naïve"])

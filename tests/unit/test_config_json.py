@@ -39,6 +39,8 @@ def test_the_text_holds_every_option_in_the_order_of_the_dataclasses():
         "region": None,
         "anonymous": True,
         "attempts": 5,
+        "timeout_s": 20.0,
+        "patience_s": 60.0,
     }
 
 
@@ -57,7 +59,7 @@ def test_values_are_checked_as_anywhere_else():
         config_from_json('{"train": {"steps": 0}}')
 
 
-@pytest.mark.parametrize("text", ["", "{", "\x00"])
+@pytest.mark.parametrize("text", ["", "{", "\x00", b"\xff\xfe\x00", '{"train": {"learning_rate": 1e999}}'])
 def test_text_that_is_not_json_is_a_configuration_error(text):
     with pytest.raises(ConfigError, match="not JSON"):
         config_from_json(text)

@@ -170,6 +170,38 @@ def test_after_the_last_try_the_error_names_place_tries_and_cause(monkeypatch, r
     assert recorded == [("gem_storage_retries", 1.0, asked)] * 2 + [("gem_storage_failures", 1.0, asked)]
 
 
+def test_no_try_begins_after_the_patience(monkeypatch):
+    tries, sleeps = [], []
+    monkeypatch.setattr("time.sleep", sleeps.append)
+    storage = Storage("memory://silent", StorageConfig(attempts=50, patience_s=0.0))
+
+    def silent() -> None:
+        tries.append(1)
+        raise TimeoutError("nothing came")
+
+    with pytest.raises(StorageError, match=r"try 1 of 50.*nothing came"):
+        storage.attempt("ask", silent)
+    assert (len(tries), sleeps) == (1, [])
+
+
+def test_what_arrives_damaged_is_read_again_and_given_as_it_is_in_the_end(recorded):
+    storage = Storage("memory://damaged", StorageConfig(attempts=4))
+    storage.write_bytes("a", b"stored")
+    seen: list[bytes] = []
+    assert storage.read_bytes("a", lambda data: seen.append(data) or len(seen) == 3) == b"stored"
+    assert seen == [b"stored"] * 3
+    assert storage.read_hashed("a", "another") == b"stored"
+    assert recorded == [("gem_storage_retries", 1.0, {"operation": "check"})] * (2 + 3)
+
+
+def test_the_client_of_s3_gives_up_a_silent_server_also_in_another_process():
+    storage = Storage("s3://bucket/folder", StorageConfig(timeout_s=3.0))
+    for each in (storage, pickle.loads(pickle.dumps(storage))):
+        assert each.fs.retries == 2
+        assert each.fs.config_kwargs["read_timeout"] == 3.0
+        assert each.fs.config_kwargs["retries"] == {"total_max_attempts": 1}
+
+
 def test_errors_that_will_not_pass_are_not_tried_again():
     storage, tries = Storage("memory://faults", StorageConfig(attempts=3)), []
 

@@ -137,7 +137,7 @@ def read_scores(run: Storage, ref: ScoresRef) -> ScoreTable:
         DataError: it is missing, or its bytes do not match the reference's sha256
     """
     try:
-        data = run.read_bytes(ref.uri)
+        data = run.read_hashed(ref.uri, ref.sha256)
     except FileNotFoundError as error:
         raise DataError(
             f"the score table {run.uri}/{ref.uri} is gone; the newest graph of the store names a newer one"

@@ -14,6 +14,7 @@ from gem_ray.data.shards import (
     MANIFEST,
     Manifest,
     ShardEntry,
+    content_sha256,
     encode_shard,
     has_manifest,
     read_manifest,
@@ -56,6 +57,8 @@ def make_data(folder, attributes: bool = True) -> tuple[Storage, Manifest, np.nd
 
 def rewrite_manifest(storage: Storage, **changes: object) -> None:
     content = json.loads(storage.read_bytes(MANIFEST)) | changes
+    del content["sha256"]
+    content["sha256"] = content_sha256(content)
     storage.write_bytes(MANIFEST, json.dumps(content).encode())
 
 
@@ -210,10 +213,24 @@ def test_splits_and_relations_are_kept_in_their_order(tmp_path):
     assert [manifest.num_train(holdout) for holdout in (0, 4, 99)] == [15, 11, 0]
 
 
-def test_data_from_before_there_were_splits_are_read(tmp_path):
+def test_any_other_content_than_what_was_written_is_refused(tmp_path):
+    storage, manifest, _, _ = make_data(tmp_path)
+    for changes in (
+        {"seed": 5},
+        {"source": "tesu"},
+        {"settings": {"image_size": 9}},
+        {"attributes": ["bangs", "mald"]},
+    ):
+        content = json.loads(manifest.to_json()) | changes
+        storage.write_bytes(MANIFEST, json.dumps(content).encode())
+        with pytest.raises(DataError, match=r"damaged: its content does not have the sha256 it carries"):
+            read_manifest(storage)
+
+
+def test_data_from_before_there_were_splits_or_a_hash_are_read(tmp_path):
     storage, manifest, _, _ = make_data(tmp_path)
     content = json.loads(storage.read_bytes(MANIFEST))
-    del content["splits"], content["relations"]
+    del content["splits"], content["relations"], content["sha256"]
     storage.write_bytes(MANIFEST, json.dumps(content).encode())
     assert read_manifest(storage) == manifest
 

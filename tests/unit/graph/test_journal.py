@@ -121,6 +121,14 @@ def test_damaged_object_is_noticed(tmp_path):
             journal.read(0)
 
 
+def test_object_that_is_gone_since_it_was_listed_is_named(tmp_path, monkeypatch):
+    journal = open_journal("objects", tmp_path)
+    journal.append(make_record(1))
+    monkeypatch.setattr(journal, "_versions", lambda: [1, 2])
+    with pytest.raises(GraphError, match="journal/000000000002 is gone since it was listed"):
+        journal.read(0)
+
+
 def test_one_of_many_writers_gets_a_version(tmp_path):
     journals = [open_journal("objects", tmp_path) for _ in range(16)]
     with ThreadPoolExecutor(16) as pool:

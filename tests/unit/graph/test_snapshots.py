@@ -26,6 +26,11 @@ def test_snapshot_survives_storage(tmp_path):
     assert snapshot_versions(storage) == [1]
 
 
+def test_snapshot_that_is_gone_since_it_was_listed_is_named(tmp_path):
+    with pytest.raises(GraphError, match="snapshot-000000000007 is gone since it was listed"):
+        read_snapshot(Storage(str(tmp_path), StorageConfig()), 7)
+
+
 def test_every_flipped_byte_is_noticed(tmp_path):
     storage = Storage(str(tmp_path), StorageConfig())
     write_snapshot(storage, EMPTY, {"p1": 0})
