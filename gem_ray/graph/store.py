@@ -49,9 +49,9 @@ def start_store(
     """
     if run_storage.is_local:  # a relative path means another folder in the actor's process
         run_storage = replace(run_storage, uri=str(run_storage.local_path))
-    arguments = (run_storage, run_name, tuple(attributes), config)
+    arguments = (run_storage, run_name, tuple(attributes), config, role)
     client = StoreClient(run_name)
-    info = _launch_and_describe(client, role, *arguments)
+    info = _launch_and_describe(client, *arguments)
     if info.uri != run_storage.child("graph").uri:
         raise GraphError(
             f"a run named {run_name!r} keeps its graph in {info.uri}; this one would keep it in {run_storage.uri}: "
@@ -64,7 +64,7 @@ def start_store(
         )
     if info.settings != repr(config):
         client.stop()
-        _launch_and_describe(client, role, *arguments)
+        _launch_and_describe(client, *arguments)
     return client
 
 
@@ -102,8 +102,8 @@ def launch(
     ).remote(run_storage, run_name, attributes, config)
 
 
-def _launch_and_describe(client: StoreClient, role: str, *arguments: Any) -> StoreInfo:
-    launch(GraphStore, *arguments, role=role)
+def _launch_and_describe(client: StoreClient, *arguments: Any) -> StoreInfo:
+    launch(GraphStore, *arguments)
     try:
         return client.describe(START_S)
     except GemRayError:

@@ -6,6 +6,7 @@ import time
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow.fs
 import ray.train
@@ -175,6 +176,7 @@ def build_trainer(config: GemConfig, run: Storage, data: Storage, graph: DisGrap
     Raises:
         DataError: damaged data, or fewer images than one batch
     """
+    callbacks: list[Any] = [StopOnOwnErrors(), StopOnRepeats(config.train.max_failures), CountRestarts(config.run.name)]
     return ElasticTrainer(
         train_worker,
         train_loop_config={"config": config_to_json(config), "graph": graph.to_json()},
@@ -185,11 +187,7 @@ def build_trainer(config: GemConfig, run: Storage, data: Storage, graph: DisGrap
             storage_path=run.child("ray").root,
             storage_filesystem=pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(run.fs)),
             failure_config=ray.train.FailureConfig(max_failures=-1),  # StopOnRepeats counts
-            callbacks=[  # type: ignore[list-item]
-                StopOnOwnErrors(),
-                StopOnRepeats(config.train.max_failures),
-                CountRestarts(config.run.name),
-            ],
+            callbacks=callbacks,
             logging_config=ray.train.LoggingConfig(log_level="WARNING"),  # type: ignore[call-arg]
         ),
         datasets=build_datasets(data, read_manifest(data), config),
@@ -206,10 +204,9 @@ def scaling(config: GemConfig) -> ray.train.ScalingConfig:
     """Workers, what each reserves, and on which nodes."""
     resources = {"CPU": config.train.cpus_per_worker} | ({"GPU": 1.0} if config.train.use_gpu else {})
     low, high = config.train.min_workers or config.train.num_workers, config.train.num_workers
-    return ray.train.ScalingConfig(
-        num_workers=high if low == high else (low, high),
-        use_gpu=config.train.use_gpu,
-        resources_per_worker=resources,
-        label_selector=label_selector(config.placement.training),
-        elastic_resize_monitor_interval_s=config.train.grow_every_s,
-    )
+    options: dict[str, Any] = {  # the stubs know Ray Train's first version only
+        "num_workers": high if low == high else (low, high),
+        "label_selector": label_selector(config.placement.training),
+        "elastic_resize_monitor_interval_s": config.train.grow_every_s,
+    }
+    return ray.train.ScalingConfig(use_gpu=config.train.use_gpu, resources_per_worker=resources, **options)
