@@ -12,7 +12,7 @@ import torch
 
 @dataclass(frozen=True)
 class Batch:
-    """One rank's part of a step.
+    """One lane's part of a step.
 
     Args:
         images: uint8 [B, 3, H, W], channels-last in memory
@@ -24,7 +24,7 @@ class Batch:
 
 
 class Loader(Protocol):
-    """Reads the training records [0, count - holdout) for one rank."""
+    """Reads the training records [0, count - holdout) for one lane of a batch."""
 
     image_size: int
     steps_per_epoch: int

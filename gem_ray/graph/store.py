@@ -17,7 +17,6 @@ from typing import Any
 import ray
 from ray.actor import ActorHandle
 from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from gem_ray.config import GraphConfig
 from gem_ray.errors import GemRayError, GraphError
@@ -25,6 +24,7 @@ from gem_ray.graph.actor import GraphStore, settings_text
 from gem_ray.graph.authentication import ensure_key, read_key, sign_push, sign_rollback
 from gem_ray.graph.disgraph import DisGraph
 from gem_ray.messages import EdgeChange, EdgeRecord, Push, PushReply, StoreInfo
+from gem_ray.placement import coordinator_options
 from gem_ray.storage import Storage
 
 NAMESPACE = "gem_ray"
@@ -34,11 +34,16 @@ START_S = 60.0
 logger = logging.getLogger(__name__)
 
 
-def start_store(run_storage: Storage, run_name: str, attributes: tuple[str, ...], config: GraphConfig) -> StoreClient:
+def start_store(
+    run_storage: Storage, run_name: str, attributes: tuple[str, ...], config: GraphConfig, role: str = ""
+) -> StoreClient:
     """Start the store of a run, or attach to the one that an interrupted job of this run has left behind.
 
     A store left behind with other settings is stopped and started again: everything it knows is in storage. That two
     jobs of one name do not run at once is the run's lock's to see to, before this.
+
+    Args:
+        role: of the nodes it must run on, empty for any
 
     Raises:
         GraphError: the stored graph has other attributes or is damaged, or a run of this name lives elsewhere
@@ -46,7 +51,7 @@ def start_store(run_storage: Storage, run_name: str, attributes: tuple[str, ...]
     """
     if run_storage.is_local:  # a relative path means another folder in the actor's process
         run_storage = replace(run_storage, uri=str(run_storage.local_path))
-    arguments = (run_storage, run_name, tuple(attributes), config)
+    arguments = (run_storage, run_name, tuple(attributes), config, role)
     key = ensure_key(run_storage.child("graph"))
     client = StoreClient(run_name, run_storage)
     info = _launch_and_describe(client, *arguments)
@@ -87,17 +92,12 @@ def launch(
     run_name: str,
     attributes: tuple[str, ...],
     config: GraphConfig,
+    role: str = "",
 ) -> None:
     """Create the named, detached actor where there is none; it restarts for ever, from these arguments alone.
 
     The run's key must be there (``ensure_key``).
     """
-    # A local folder is only there on this machine; remote storage lets the actor move when its node dies.
-    placement = (
-        NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        if run_storage.is_local
-        else "DEFAULT"
-    )
     actor_class = ray.remote(concurrency_groups={"read": 4, "write": 1})(store_class)  # type: ignore[call-overload]
     actor_class.options(
         name=_actor_name(run_name),
@@ -107,7 +107,7 @@ def launch(
         max_restarts=-1,
         max_task_retries=0,  # the client tries again itself, within its deadline
         num_cpus=0,
-        scheduling_strategy=placement,
+        **coordinator_options(role, run_storage.is_local),
     ).remote(run_storage, run_name, attributes, config, authenticated=True)
 
 
