@@ -20,6 +20,7 @@ from gem_ray import telemetry
 from gem_ray.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from gem_ray.config import GemConfig
 from gem_ray.config_json import config_from_json, config_to_json
+from gem_ray.data.batch import to_float
 from gem_ray.data.loader import Batch, Loader, open_loader
 from gem_ray.errors import GemRayError, TrainingError
 from gem_ray.evaluation.relations import relation_fidelity
@@ -160,12 +161,6 @@ def scored_images(
 ) -> torch.Tensor:
     """The images [M, 3, H, W] of some rows of the score table."""
     return to_float(loader.images(feed.relations.index[rows]), device, config.train.channels_last)
-
-
-def to_float(images_u8: torch.Tensor, device: torch.device, channels_last: bool) -> torch.Tensor:
-    """uint8 [B, 3, H, W] to float in [0, 1] on the device; the bytes travel, not the floats."""
-    memory_format = torch.channels_last if channels_last else torch.contiguous_format
-    return images_u8.to(device, non_blocking=True).to(torch.float32, memory_format=memory_format).div_(255.0)
 
 
 def publish_checkpoint(
