@@ -15,6 +15,7 @@ from benchmarks.peers.problem import BATCH, LATENTS, RATE, RECORDS, SIDE, bytes_
 from gem_ray.config import DataConfig, GemConfig, ModelConfig, ObjectiveConfig, RunConfig, ScoringConfig, TrainConfig
 from gem_ray.data.batch import to_float
 from gem_ray.data.memory import MemoryLoader
+from gem_ray.train.allocator import keep_freed_memory
 from gem_ray.train.step import Inputs, build_parts, step_noise, train_step
 
 CPU = torch.device("cpu")
@@ -41,6 +42,7 @@ def batches_of(folder: str) -> Iterator[torch.Tensor]:
 
 def steps(config: GemConfig, batches: Iterator[torch.Tensor], gate: Gate) -> None:
     """Steps of the project on batches of bytes."""
+    keep_freed_memory()  # as every worker does
     parts, nodes = build_parts(config, SIDE, CPU), config.model.num_nodes
     for number, images in enumerate(batches):
         inputs = Inputs(

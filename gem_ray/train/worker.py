@@ -29,6 +29,7 @@ from gem_ray.graph.variants import variant
 from gem_ray.scoring.choosing.signals import INFLUENCE
 from gem_ray.storage import Storage
 from gem_ray.structured_log import configure
+from gem_ray.train.allocator import keep_freed_memory
 from gem_ray.train.collectives import broadcast_bytes, gather_numbers
 from gem_ray.train.influence import EdgeInfluence
 from gem_ray.train.measurements import Measurements
@@ -56,6 +57,8 @@ def train_worker(settings: dict[str, str]) -> None:
     run = Storage(f"{config.run.uri}/{config.run.name}", config.storage)
     device = ray.train.torch.get_device()
     torch.set_num_threads(max(1, int(config.train.cpus_per_worker)))
+    if device.type == "cpu":
+        keep_freed_memory()
 
     loader = open_loader(config, rank, world)
     parts = build_parts(config, loader.image_size, device)
