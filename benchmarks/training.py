@@ -39,7 +39,7 @@ from gem_ray.train.step import build_parts, train_step
 from gem_ray.train.trainer import scaling
 from gem_ray.train.worker import make_inputs, publish_checkpoint, wrap_for_world
 
-STEPS = 8
+STEPS = 3
 RESULT = "result.json"
 
 

@@ -15,12 +15,15 @@ FROM_HEAP = (1 << 30, 1 << 25)
 NEVER_TRIM = (1 << 31) - 1
 
 
-def keep_freed_memory() -> bool:
+def keep_freed_memory(device_type: str = "cpu") -> bool:
     """Tell glibc to keep what is freed; whether it does. Another C library is left as it is.
 
     The process keeps the most that it ever needed, which a training worker needs again in every step.
+
+    Args:
+        device_type: where steps run; those on a GPU take next to nothing of the host's memory, and nothing is done
     """
-    if platform.libc_ver()[0] != "glibc":
+    if device_type != "cpu" or platform.libc_ver()[0] != "glibc":
         return False
     mallopt = ctypes.CDLL(None).mallopt
     kept = any(mallopt(M_MMAP_THRESHOLD, size) for size in FROM_HEAP)

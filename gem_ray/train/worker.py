@@ -57,8 +57,7 @@ def train_worker(settings: dict[str, str]) -> None:
     run = Storage(f"{config.run.uri}/{config.run.name}", config.storage)
     device = ray.train.torch.get_device()
     torch.set_num_threads(max(1, int(config.train.cpus_per_worker)))
-    if device.type == "cpu":
-        keep_freed_memory()
+    keep_freed_memory(device.type)
 
     loader = open_loader(config, rank, world)
     parts = build_parts(config, loader.image_size, device)

@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from gem_ray.train.allocator import keep_freed_memory
+
 CODE = """
 import resource, sys
 import numpy as np
@@ -42,3 +44,7 @@ def faults(how: str) -> int:
 def test_memory_that_is_kept_is_taken_again_without_page_faults() -> None:
     assert faults("return") > 100  # what would be seen if nothing had been done
     assert faults("keep") < 20
+
+
+def test_workers_on_a_gpu_are_left_as_they_are() -> None:
+    assert not keep_freed_memory("cuda")
