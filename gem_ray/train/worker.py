@@ -20,6 +20,7 @@ from gem_ray import telemetry
 from gem_ray.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from gem_ray.config import GemConfig
 from gem_ray.config_json import config_from_json, config_to_json
+from gem_ray.data.batch import to_float
 from gem_ray.data.loader import Batch, Loader, open_loaders
 from gem_ray.data.order import rank_lanes
 from gem_ray.errors import GemRayError, TrainingError
@@ -29,6 +30,7 @@ from gem_ray.graph.variants import variant
 from gem_ray.scoring.choosing.signals import INFLUENCE
 from gem_ray.storage import Storage
 from gem_ray.structured_log import configure
+from gem_ray.train.allocator import keep_freed_memory
 from gem_ray.train.collectives import broadcast_bytes, gather_numbers
 from gem_ray.train.influence import EdgeInfluence
 from gem_ray.train.measurements import Measurements
@@ -59,6 +61,7 @@ def train_worker(settings: dict[str, str]) -> None:
     run = Storage(f"{config.run.uri}/{config.run.name}", config.storage)
     device = ray.train.torch.get_device()
     torch.set_num_threads(max(1, int(config.train.cpus_per_worker)))
+    keep_freed_memory(device.type)
 
     num_lanes = config.train.num_workers
     lanes = rank_lanes(rank, world, num_lanes)
@@ -204,12 +207,6 @@ def scored_images(
 ) -> torch.Tensor:
     """The images [M, 3, H, W] of some rows of the score table."""
     return to_float(loader.images(feed.relations.index[rows]), device, config.train.channels_last)
-
-
-def to_float(images_u8: torch.Tensor, device: torch.device, channels_last: bool) -> torch.Tensor:
-    """uint8 [B, 3, H, W] to float in [0, 1] on the device; the bytes travel, not the floats."""
-    memory_format = torch.channels_last if channels_last else torch.contiguous_format
-    return images_u8.to(device, non_blocking=True).to(torch.float32, memory_format=memory_format).div_(255.0)
 
 
 def publish_checkpoint(
