@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from gem_ray.data.batch import to_channels_first, to_float
-from gem_ray.data.order import epoch_order, rank_batch, steps_per_epoch
+from gem_ray.data.order import epoch_order, lane_batch, steps_per_epoch
 
 
 def host_batches(records: int, batch: int, side: int) -> Iterator[torch.Tensor]:
@@ -21,7 +21,7 @@ def host_batches(records: int, batch: int, side: int) -> Iterator[torch.Tensor]:
     for epoch in itertools.count():
         order = epoch_order(records, 0, epoch)
         for step in range(per_epoch):
-            index = torch.from_numpy(rank_batch(order, step, batch, 0, 1))
+            index = torch.from_numpy(lane_batch(order, step, batch, 0, 1))
             yield to_channels_first(rows.index_select(0, index), (side, side, 3))
 
 
