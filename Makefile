@@ -21,7 +21,7 @@ test: setup  ## the tests, with real Ray, vLLM and S3 protocol (under 20 minutes
 test-slow: setup  ## the long tests: minutes of load, kills and absence
 	$(BIN)/python -m pytest -m slow $(ARGS)
 
-chaos: setup  ## kills, faults of storage, full disks, hostile files and a soak (about 45 minutes on 2 cores)
+chaos: setup  ## kills, lost calls, faults of storage, full disks, every port, bombs and hostile files, the long tests too
 	$(BIN)/python -m pytest -m "slow or not slow" -s tests/chaos $(ARGS)
 
 fuzz: setup  ## readers of files and the DisGraph's store under many more examples than in make test
