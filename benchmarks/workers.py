@@ -19,7 +19,7 @@ from benchmarks.timing import Ratio, Turns, figures, in_turn, spend
 from gem_ray.config import GemConfig, ObjectiveConfig, TrainConfig
 from gem_ray.train.step import Inputs, Parts, build_parts, train_step
 
-WORLD, BATCH, STEPS = 2, 128, 6
+WORLD, BATCH, STEPS = 2, 128, 3
 CLOSE = 1e-6  # of the gradient's norm; the two sum their images in another order
 RESULT = "turns.json"
 # Terms that are means over images: a covariance of half a batch is not half the covariance of the batch.

@@ -66,18 +66,19 @@ def taken_in_turn(names: Sequence[str], repeats: int, steps: int) -> tuple[Times
     """Seconds of each contender, and those that did not come to their gate, with where their output is."""
     from benchmarks.peers.environment import PYTHON, ROOT
     from benchmarks.peers.gate import STOP, Keeper
-    from benchmarks.peers.problem import write_data
+    from benchmarks.peers.problem import DATA, write_data
 
     times: Times = {}
     failed: dict[str, str] = {}
     with ExitStack() as stack:
         place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gem_ray-bench-")))
+        write_data(place)
         keepers: dict[str, Keeper] = {}
         processes: dict[str, subprocess.Popen[bytes]] = {}
         for name in names:
             folder = place / name
             folder.mkdir()
-            write_data(folder)
+            (folder / DATA).hardlink_to(place / DATA)
             module, python = ("theirs", str(PYTHON)) if name in THEIRS else ("ours", sys.executable)
             log = stack.enter_context((folder / "output.log").open("wb"))
             keeper = Keeper(folder)

@@ -15,6 +15,7 @@ from pathlib import Path
 GO, SAID = "go", "said"
 STOP = "stop"
 WARMUP = 3  # steps before the first gate
+LOOK_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Gate:
         self._go = os.fdopen(os.open(Path(folder, GO), os.O_RDWR), "r")
         self._said = os.fdopen(os.open(Path(folder, SAID), os.O_RDWR), "w")
         self.steps, self._done = steps, -WARMUP
-        self._began = Segment(0.0, 0.0)
+        self._began, self._parent = Segment(0.0, 0.0), os.getppid()
 
     def passed(self) -> None:
         """Called after each step: every so many, tell how long they took and wait for the next turn."""
@@ -50,6 +51,9 @@ class Gate:
         if self._done < 0 or self._done % self.steps:
             return
         self._say(Segment(time.perf_counter() - self._began.wall, time.process_time() - self._began.cpu))
+        while not select.select([self._go], [], [], LOOK_S)[0]:
+            if os.getppid() != self._parent:  # whoever kept the gate has gone
+                raise Finished
         if self._go.readline().strip() == STOP:
             raise Finished
         self._began = Segment(time.perf_counter(), time.process_time())
