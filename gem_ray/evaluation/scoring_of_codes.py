@@ -123,20 +123,37 @@ def disentanglement(
     """The scores of every set of codes that is wanted and is a set of its own."""
     chosen = [name for name in wanted.codes if not (name.startswith("named") and _all_named(points))]
     splits = {name: split for name in chosen if (split := points.split(name)) is not None}
-    work = {name: _trees(split) if "dci" in metrics else 0 for name, split in splits.items()}
+    equal = {name: _equal_before(name, splits) for name in splits}  # a model without a graph has the same codes twice
+    alone = {name: split for name, split in splits.items() if equal[name] is None}
+    work = {name: _trees(split) if "dci" in metrics else 0 for name, split in alone.items()}
     meter = WorkMeter("disentanglement", sum(work.values()) or 1, say)
     say(f"disentanglement of {', '.join(splits)} on {points.images}, {len(points.factors.names)} factors")
     scores: dict[str, Scores] = {}
     settings: dict[str, str | int | float] = {}
     for name, split in splits.items():
         num_codes = split.codes.shape[1]
+        settings[f"num_codes_{name}"] = num_codes
+        twin = equal[name]
+        if twin is not None:
+            scores[name] = {**scores[twin]}
+            continue
         table = score_all(split, Effort(wanted.seed, wanted.workers, meter.counting(num_codes)), metrics)
         scores[name] = {**table.scores}
-        settings |= {**table.settings, f"num_codes_{name}": num_codes}
+        settings |= table.settings
         clock.seconds |= {f"{name}.{metric}": seconds for metric, seconds in table.seconds.items()}
     binned = [fact.name for fact in points.factors.facts if 1 < fact.num_classes < fact.num_values]
     settings |= {"factor_bins": wanted.bins, "binned_factors": ", ".join(binned) or "none"}
     return Disentanglement(scores, settings)
+
+
+def _equal_before(name: str, splits: Mapping[str, Split]) -> str | None:
+    """The set of codes before this one that is the same, number by number."""
+    for other in splits:
+        if other == name:
+            return None
+        if all(np.array_equal(a, b) for a, b in zip(splits[other].arrays, splits[name].arrays, strict=True)):
+            return other
+    return None
 
 
 def _all_named(points: ScoredPoints) -> bool:

@@ -132,6 +132,19 @@ def test_only_the_codes_and_images_asked_for_are_scored(tmp_path, data):
         evaluate_codes(few, run, data)
 
 
+def test_codes_that_no_graph_changes_are_scored_once_and_told_twice(tmp_path, data):
+    run, config, _ = write_run(tmp_path, graph="none")
+    facts = evaluate_codes(config, run, data)
+    assert facts.before == facts.after
+    assert facts.settings["num_codes_after"] == facts.settings["num_codes_before"] == 5
+    timed = {name for name in facts.seconds if name.endswith(".mig")}
+    assert timed == {"before.mig", "named_before.mig"}
+    run, config, _ = write_run(tmp_path / "control")
+    facts = evaluate_codes(config, run, data)
+    assert facts.before != facts.after
+    assert {name for name in facts.seconds if name.endswith(".mig")} > timed
+
+
 def test_data_without_attributes_are_measured_as_far_as_it_goes(tmp_path):
     run, config, _ = write_run(tmp_path / "run")
     facts = evaluate_codes(config, run, write_data(tmp_path / "data", labelled=False))
