@@ -4,10 +4,10 @@ EXTRA  ?= cpu
 BIN    := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-slow chaos fuzz check bench clean
+.PHONY: help setup train test test-slow chaos fuzz check bench bench-check bench-peers bench-growth clean
 
 help:  ## what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup:  ## build the environment in .venv (EXTRA=cpu or gpu); does nothing when it is up to date
 	@$(PYTHON) scripts/setup_environment.py --extra $(EXTRA)
@@ -33,8 +33,17 @@ check: setup  ## lint, format, types, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: setup  ## ratios on this machine, as JSON lines
-	$(BIN)/python -m benchmarks.run $(ARGS)
+bench: setup  ## ratios on this machine, as JSON lines and a table (about 20 minutes; ARGS="--only training store")
+	$(BIN)/python -m benchmarks $(ARGS)
+
+bench-check: setup  ## the same against benchmarks/baselines.json: fails on a regression beyond the spread
+	$(BIN)/python -m benchmarks --check $(ARGS)
+
+bench-peers: setup  ## our training step against those of pythae, disent, Lightning and a bare loop, in an environment of theirs
+	$(BIN)/python -m benchmarks.peers $(ARGS)
+
+bench-growth: setup  ## how cost grows with images, attributes, workers and side: plots in build/growth
+	$(BIN)/python -m benchmarks.growth $(ARGS)
 
 clean:  ## remove the environment and caches; data/ and runs/ stay
-	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf .venv .venv-peers build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -1,22 +1,25 @@
-"""Ratios of the torch core in one process: bf16 against fp32, dense propagation against PyG's sparse one."""
+"""Ratios of the torch core in one process: bf16 against fp32, dense propagation against PyG's sparse one.
+
+In processor time: one thread does all.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 from torch_geometric.nn import GraphConv, SimpleConv
 from torch_geometric.utils import dense_to_sparse
 
-from benchmarks.timing import Ratio, pair, ratio
+from benchmarks.timing import Ratio, figures, in_turn, spend
 from gem_ray.config import GemConfig, TrainConfig
 from gem_ray.models.gnn import GraphNetwork, normalize_incoming
 from gem_ray.train.step import Inputs, build_parts, step_noise, train_step
 
 CPU = torch.device("cpu")
-PAUSE_S = 0.01
 
 
 def precision(repeats: int) -> Iterator[Ratio]:
@@ -25,21 +28,20 @@ def precision(repeats: int) -> Iterator[Ratio]:
         return
     torch.set_num_threads(1)
     batch, steps = 64, 4
-    bf16, fp32 = (step_runner(name, batch, steps) for name in ("bf16", "fp32"))
-    yield ratio("bf16_step", "bf16 over fp32 step, 64x64, 1 thread", pair(bf16, fp32, repeats), batch * steps,
-                "images/s", target=1.8)  # fmt: skip
-    yield ratio("bf16_step_control", "fp32 over fp32: nothing to gain", pair(fp32, fp32, repeats), batch * steps,
-                "images/s", expect=1.3)  # fmt: skip
+    bf16, fp32 = (step_runner(TrainConfig(precision=name), batch, steps) for name in ("bf16", "fp32"))
+    turns = in_turn(bf16, lambda: fp32(0.0), repeats, steps, clock=time.process_time)
+    what = "whole step under bf16 over fp32, 64x64, 1 thread"
+    yield from figures("bf16_step", what, turns, batch * steps, "images/CPU s", 1.8)
 
 
-def step_runner(precision_name: str, batch: int, steps: int) -> Callable[[], None]:
-    """A call that makes some training steps on one batch."""
-    config = GemConfig(train=TrainConfig(precision=precision_name))
-    parts = build_parts(config, 64, CPU)
+def step_inputs(config: GemConfig, batch: int, latent_dim: int, side: int = 64) -> Inputs:
+    """Random images and noise for a step without scores, and a graph without edges."""
     nodes = config.model.num_nodes
-    inputs = Inputs(
-        images=torch.rand(batch, 3, 64, 64).to(memory_format=torch.channels_last),
-        noise=step_noise(0, 0, 1, batch, parts.gem.latent_dim),
+    generator = torch.Generator().manual_seed(0)
+    layout = torch.channels_last if config.train.channels_last else torch.contiguous_format
+    return Inputs(
+        images=torch.rand(batch, 3, side, side, generator=generator).to(memory_format=layout),
+        noise=step_noise(0, 0, 1, batch, latent_dim),
         prior_noise=None,
         strength=torch.zeros(nodes, nodes),
         confidence=torch.zeros(nodes, nodes),
@@ -48,9 +50,17 @@ def step_runner(precision_name: str, batch: int, steps: int) -> Callable[[], Non
         step=0,
     )
 
-    def run() -> None:
+
+def step_runner(train: TrainConfig, batch: int, steps: int) -> Callable[[float], None]:
+    """A call that makes some training steps on one batch, and spends some time after each."""
+    config = replace(GemConfig(), train=replace(train, num_workers=1))
+    parts = build_parts(config, 64, CPU)
+    inputs = step_inputs(config, batch, parts.gem.latent_dim)
+
+    def run(pause_s: float) -> None:
         for _ in range(steps):
             train_step(parts, inputs, config.objective)
+            spend(pause_s)
 
     return run
 
@@ -62,9 +72,8 @@ def propagation(repeats: int) -> Iterator[Ratio]:
     nodes, edges, batch, width, calls = 40, 240, 256, 64, 3
     strength = random_strength(nodes, edges)
     layer = GraphNetwork(width, 1, 1)
-    dense_conv = layer.convolutions[0]
     sparse_conv = GraphConv(width, width)
-    sparse_conv.load_state_dict(dense_conv.state_dict(), strict=False)
+    sparse_conv.load_state_dict(layer.convolutions[0].state_dict(), strict=False)
     edge_index, edge_weight = dense_to_sparse(normalize_incoming(strength))
     offsets = (torch.arange(batch) * nodes).repeat_interleave(edge_index.shape[1])
     index, weight = edge_index.repeat(1, batch) + offsets, edge_weight.repeat(batch)
@@ -73,26 +82,31 @@ def propagation(repeats: int) -> Iterator[Ratio]:
     adjacency = normalize_incoming(strength).T
     gather = SimpleConv(aggr="sum")
 
-    def timed(forward: Callable[[], Tensor], pause_s: float = 0.0) -> Callable[[], None]:
-        def run() -> None:
+    def passes(forward: Callable[[], Tensor]) -> Callable[[float], None]:
+        def run(pause_s: float) -> None:
             for _ in range(calls):
                 out = forward()
                 out.backward(gradient.view_as(out))
-                time.sleep(pause_s)
+                spend(pause_s)
 
         return run
 
-    dense, sparse = timed(lambda: adjacency @ z), timed(lambda: gather(z.flatten(0, 1), index, weight))
-    yield ratio("dense_propagation", f"A @ z over PyG's SimpleConv, n={nodes}, {edges} edges, batch {batch}",
-                pair(dense, sparse, repeats), calls, "passes/s", target=5.0)  # fmt: skip
-    whole = lambda: layer(z, strength)  # noqa: E731
-    whole_sparse = lambda: sparse_conv(z.flatten(0, 1), index, weight)  # noqa: E731
-    difference = float((whole() - whole_sparse().view_as(z)).detach().abs().max())
-    assert difference < 1e-5, f"dense and sparse layers differ by {difference}"
-    yield ratio("dense_layer", "the same with the layer's two linear maps, which both share",
-                pair(timed(whole), timed(whole_sparse), repeats), calls, "passes/s")  # fmt: skip
-    yield ratio("dense_propagation_control", "dense with 10 ms planted over dense",
-                pair(timed(lambda: adjacency @ z, PAUSE_S), dense, repeats), calls, "passes/s", expect=0.8)  # fmt: skip
+    def timed(
+        name: str, what: str, dense: Callable[[], Tensor], sparse: Callable[[], Tensor], target: float | None
+    ) -> Iterator[Ratio]:
+        difference = float((dense() - sparse().view_as(z)).detach().abs().max())
+        assert difference < 1e-5, f"dense and sparse differ by {difference}"
+        turns = in_turn(passes(dense), lambda: passes(sparse)(0.0), repeats, calls, clock=time.process_time)
+        yield from figures(name, what, turns, calls, "passes/CPU s", target)
+
+    what = f"A @ z over PyG's SimpleConv, n={nodes}, {edges} edges, batch {batch}"
+    yield from timed(
+        "dense_propagation", what, lambda: adjacency @ z, lambda: gather(z.flatten(0, 1), index, weight), 5.0
+    )
+    what = "the same with the layer's two linear maps, which both share"
+    yield from timed(
+        "dense_layer", what, lambda: layer(z, strength), lambda: sparse_conv(z.flatten(0, 1), index, weight), None
+    )
 
 
 def random_strength(nodes: int, edges: int) -> Tensor:

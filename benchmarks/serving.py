@@ -12,13 +12,15 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from benchmarks.timing import MIN_REPEATS, Ratio, main_of, ratio, seconds
+from benchmarks.command import Group, main_of
+from benchmarks.processes import tree_cpu_s
+from benchmarks.timing import Ratio, ratio, seconds
 
 SIDE, SEED = 64, 4_242
 CONCURRENCY = 16
@@ -99,23 +101,12 @@ def asked_in_turn(
         batches = questions()
         for place in (0, 1) if repeat % 2 else (1, 0):
             ask = (a, b)[place]
-            before = cpu_seconds()
+            before = tree_cpu_s()
             measured.wall[place].append(seconds(lambda: runner.run(ask(batches))))  # noqa: B023
-            measured.cpu[place].append(cpu_seconds() - before)
+            measured.cpu[place].append(tree_cpu_s() - before)
     for times in (*measured.wall, *measured.cpu):
         del times[0]
     return measured
-
-
-def cpu_seconds() -> float:
-    """CPU time of this process and all below it, so far."""
-    import psutil
-
-    total = 0.0
-    for process in (me := psutil.Process(), *me.children(recursive=True)):
-        with suppress(psutil.NoSuchProcess):
-            total += sum(process.cpu_times()[:2])
-    return total
 
 
 def by_both_clocks(
@@ -388,17 +379,17 @@ def pin(process: Any, core: int) -> None:
         return
 
 
-GROUPS: dict[str, Callable[[int], Iterator[Ratio]]] = {
-    "handle": handle,
-    "prefix": prefix,
-    "tokens": tokens,
-    "training": training,
+GROUPS = {
+    "handle": Group("benchmarks.serving:handle", 120, "the Serve handle over the bare engine"),
+    "prefix": Group("benchmarks.serving:prefix", 120, "the engine's prefix cache on over off"),
+    "tokens": Group("benchmarks.serving:tokens", 90, "one token over sixteen tokens of JSON"),
+    "training": Group("benchmarks.serving:training", 150, "training beside a busy MLLM over beside an idle one"),
 }
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the ratios."""
-    main_of("Ratios of serving the shipped MLLM on this machine.", GROUPS, MIN_REPEATS, arguments)
+    main_of("Ratios of serving the shipped MLLM on this machine.", GROUPS, arguments)
 
 
 if __name__ == "__main__":

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import itertools
 import tempfile
+import time
 from collections.abc import Iterator
 
-from benchmarks.timing import Ratio, pair, ratio
+from benchmarks.timing import Ratio, figures, in_turn
 from gem_ray.config import GemConfig, RunConfig, ScoringConfig
 from gem_ray.graph.store import StoreClient, start_store
 from gem_ray.messages import EdgeUpdate, EvidenceKind, Push
@@ -58,16 +59,19 @@ def measure(client: StoreClient, repeats: int) -> Iterator[Ratio]:
         for edge in edges:
             push(edge)
 
-    what = f"{EDGES} edges of 40 attributes in one flushed push over {EDGES} pushes of one edge"
-    yield ratio(
-        "store_batched_push", what, pair(lambda: push(*edges), push_singly, repeats), EDGES, "edges/s", target=10
-    )
+    def push_at_once(pause_s: float) -> None:
+        push(*edges)
+        time.sleep(pause_s)
 
-    def poll(newer_than: int | None) -> None:
+    what = f"{EDGES} edges of 40 attributes in one flushed push over {EDGES} pushes of one edge"
+    turns = in_turn(push_at_once, push_singly, repeats, 1)
+    yield from figures("store_batched_push", what, turns, EDGES, "edges/s", 10)
+
+    def poll(newer_than: int | None, pause_s: float = 0.0) -> None:
         for _ in range(POLLS):
             assert (client.snapshot(newer_than) is None) is (newer_than is not None)
+            time.sleep(pause_s)
 
     what = "looks of the poller at an unchanged graph over fetching the whole graph of 40 attributes"
-    yield ratio(
-        "store_poll", what, pair(lambda: poll(version), lambda: poll(None), repeats), POLLS, "calls/s", target=1
-    )
+    turns = in_turn(lambda pause_s: poll(version, pause_s), lambda: poll(None), repeats, POLLS)
+    yield from figures("store_poll", what, turns, POLLS, "calls/s", 1)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
-import json
-import platform
 import statistics
-import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 MIN_REPEATS = 5
+PLANTED = 0.3  # of the time of A: what a control plants
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,22 +33,37 @@ class Ratio:
     expect: float | None = None
 
     @property
+    def is_control(self) -> bool:
+        """Whether it only shows that the benchmark would notice."""
+        return self.expect is not None
+
+    @property
     def met(self) -> bool:
         """Whether the target is met, or the control has moved."""
         if self.expect is not None:
             return self.median <= self.expect
         return self.target is None or self.median >= self.target
 
-    def to_json(self) -> str:
-        """The line that ``make bench`` prints."""
-        return json.dumps(asdict(self) | {"met": self.met, "machine": platform.processor() or platform.machine()})
+
+@dataclass(frozen=True)
+class Turns:
+    """Seconds of A, of B, and of A with a pause planted in each of its units, taken in turn.
+
+    Args:
+        share: the planted pauses, as a part of the time of A
+    """
+
+    a: list[float]
+    b: list[float]
+    planted: list[float]
+    share: float
 
 
-def seconds(action: Callable[[], object]) -> float:
-    """Wall time of one call."""
-    started = time.perf_counter()
+def seconds(action: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:
+    """Wall time of one call, or what another clock says."""
+    started = clock()
     action()
-    return time.perf_counter() - started
+    return clock() - started
 
 
 def pair(
@@ -60,6 +72,59 @@ def pair(
     """Seconds of A and of B, timed in turn; the first ``warmup`` pairs are thrown away."""
     times = [(seconds(a), seconds(b)) for _ in range(warmup + repeats)][warmup:]
     return [t for t, _ in times], [t for _, t in times]
+
+
+def spend(wanted_s: float) -> None:
+    """Use processor time: what a benchmark that is timed by it plants in place of a pause."""
+    end = time.process_time() + wanted_s
+    while time.process_time() < end:
+        pass
+
+
+def in_turn(
+    a: Callable[[float], object],
+    b: Callable[[], object],
+    repeats: int,
+    pauses: int,
+    share: float = PLANTED,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Turns:
+    """Time A, B and A with a planted pause, in this order and then backwards, after one of each that does not count.
+
+    Args:
+        a: gets the seconds to pause in each of its units
+        pauses: how many units A has
+        share: of the time of A that the pauses take together
+        clock: what seconds are read from; processor time, where one process does all, is touched less by others on the
+            machine, and then A must ``spend`` its pauses
+    """
+    b()
+    pause_s = share * min(seconds(lambda: a(0.0), clock) for _ in range(2)) / pauses
+    turns = Turns([], [], [], share)
+    calls: list[tuple[list[float], Callable[[], object]]] = [
+        (turns.a, lambda: a(0.0)),
+        (turns.b, b),
+        (turns.planted, lambda: a(pause_s)),
+    ]
+    for number in range(repeats):
+        for times, call in calls if number % 2 else reversed(calls):
+            times.append(seconds(call, clock))
+    return turns
+
+
+def figures(
+    name: str, what: str, turns: Turns, units: float, unit: str, target: float | None = None
+) -> Iterator[Ratio]:
+    """The ratio of A to B, and its control: A with the pause over A, which must have lost half the pause at least."""
+    yield ratio(name, what, (turns.a, turns.b), units, unit, target)
+    yield ratio(
+        f"{name}_control",
+        f"the same with {turns.share:.0%} of its time planted, over without",
+        (turns.planted, turns.a),
+        units,
+        unit,
+        expect=round(1 / (1 + turns.share / 2), 4),
+    )
 
 
 def ratio(
@@ -86,31 +151,3 @@ def ratio(
         target=target,
         expect=expect,
     )
-
-
-def main_of(
-    description: str,
-    groups: dict[str, Callable[[int], Iterator[Ratio]]],
-    repeats: int,
-    arguments: Sequence[str] | None = None,
-) -> None:
-    """A command line that prints a line for each ratio; exit status 1 where a target or a control is missed.
-
-    Args:
-        groups: by name, what gives the ratios for a number of repeats
-        repeats: default of ``--repeats``
-    """
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--repeats", type=int, default=repeats, help=f"counted pairs, at least {MIN_REPEATS}")
-    parser.add_argument("--only", choices=tuple(groups), help="one group instead of all")
-    chosen = parser.parse_args(arguments)
-    if chosen.repeats < MIN_REPEATS:
-        parser.error(f"--repeats {chosen.repeats} is too few to quote a median: at least {MIN_REPEATS}")
-    missed = []
-    for name, group in groups.items():
-        if chosen.only in (None, name):
-            for line in group(chosen.repeats):
-                print(line.to_json(), flush=True)
-                missed += [] if line.met else [line.name]
-    if missed:
-        sys.exit(f"missed: {', '.join(missed)}")

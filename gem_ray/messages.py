@@ -30,6 +30,8 @@ class Refusal(StrEnum):
     UNKNOWN_ATTRIBUTE = "unknown_attribute"
     DUPLICATE_EDGE = "duplicate_edge"
     EMPTY = "empty"
+    MALFORMED = "malformed"
+    UNAUTHORISED = "unauthorised"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,7 +143,7 @@ class EdgeChange:
 
 @dataclass(frozen=True, kw_only=True)
 class StoreInfo:
-    """What a running store says of itself; ``settings`` is the text of its GraphConfig."""
+    """What a running store says of itself; ``settings`` is the text of its GraphConfig and its key's fingerprint."""
 
     pid: int
     uri: str

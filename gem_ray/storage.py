@@ -159,10 +159,14 @@ class Storage:
         """Write the object whole or not at all, replacing an earlier one; local files are flushed to disk."""
         self.attempt(f"write {name}", lambda: self._put(name, data))
 
-    def create_bytes(self, name: str, data: bytes) -> bool:
-        """Write the object only where none exists (atomic among racing writers); False where one did."""
+    def create_bytes(self, name: str, data: bytes, private: bool = False) -> bool:
+        """Write the object only where none exists (atomic among racing writers); False where one did.
+
+        Args:
+            private: let only this user read a local file; who reads an object of a bucket is the bucket's to say
+        """
         try:
-            self.attempt(f"create {name}", lambda: self._create(name, data))
+            self.attempt(f"create {name}", lambda: self._create(name, data, private))
         except FileExistsError:
             return False
         return True
@@ -190,14 +194,16 @@ class Storage:
             return
         self._with_temporary(name, data, lambda temporary, target: os.replace(temporary, target))
 
-    def _create(self, name: str, data: bytes) -> None:
+    def _create(self, name: str, data: bytes, private: bool) -> None:
         if not self.is_local:
             self.fs.pipe_file(self.path(name), data, mode="create")
             return
         # A hard link fails where the target exists, so a reader never sees a half-written winner.
-        self._with_temporary(name, data, lambda temporary, target: os.link(temporary, target))
+        self._with_temporary(name, data, lambda temporary, target: os.link(temporary, target), private)
 
-    def _with_temporary(self, name: str, data: bytes, publish: Callable[[Path, Path], None]) -> None:
+    def _with_temporary(
+        self, name: str, data: bytes, publish: Callable[[Path, Path], None], private: bool = False
+    ) -> None:
         target = Path(self.path(name))
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -207,6 +213,8 @@ class Storage:
         temporary = target.parent / f"{TEMPORARY}{uuid.uuid4().hex}"
         try:
             with open(temporary, "xb") as file:
+                if private:
+                    os.fchmod(file.fileno(), 0o600)
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())

@@ -26,6 +26,7 @@ from gem_ray.config.model import PAPER_ATTRIBUTES, ModelConfig
 from gem_ray.config.objective import ObjectiveConfig
 from gem_ray.config.placement import PlacementConfig
 from gem_ray.config.plan import PlanConfig
+from gem_ray.config.rollback import RollbackConfig
 from gem_ray.config.scoring import ScoringConfig
 from gem_ray.config.storage import RUN_NAME, RunConfig, StorageConfig
 from gem_ray.config.submit import SubmitConfig
@@ -53,6 +54,7 @@ __all__ = [
     "PrepareConfig",
     "PretrainConfig",
     "ReconstructConfig",
+    "RollbackConfig",
     "RunConfig",
     "SampleConfig",
     "ScanConfig",
@@ -92,6 +94,7 @@ class GemConfig:
     encode: EncodeConfig = field(default_factory=EncodeConfig)
     export: ExportConfig = field(default_factory=ExportConfig)
     placement: PlacementConfig = field(default_factory=PlacementConfig)
+    rollback: RollbackConfig = field(default_factory=RollbackConfig)
     submit: SubmitConfig = field(default_factory=SubmitConfig)
     plan: PlanConfig = field(default_factory=PlanConfig)
 

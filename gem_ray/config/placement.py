@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+ROLE = "gem-ray/role"
+"""Ray's label of a node for its role."""
+
 
 @dataclass(kw_only=True)
 class PlacementConfig:

@@ -15,7 +15,12 @@ class TrainConfig:
     steps: int = 3_500
     """Optimiser steps in all."""
     num_workers: int = 2
-    """Ray Train workers; each holds the model and a part of every batch."""
+    """Ray Train workers; each holds the model and a part of every batch. With ``min_workers`` the most there may be."""
+    min_workers: int = 0
+    """Workers below which training waits: it goes on with fewer than ``num_workers`` where nodes are missing, on
+    the same batches, and takes more in as they come. 0 never starts with less than all."""
+    grow_every_s: float = 60.0
+    """With ``min_workers``: seconds that a group of workers trains at least before it is restarted to take in more."""
     use_gpu: bool = False
     """One GPU a worker with nccl; otherwise CPU workers with gloo."""
     cpus_per_worker: float = 1.0
@@ -43,12 +48,18 @@ class TrainConfig:
     log_every_steps: int = 20
     """Steps between two lines of metrics.jsonl and TensorBoard."""
     max_failures: int = 8
-    """Worker deaths that are recovered from before the run gives up."""
+    """Worker deaths in a row, without a checkpoint in between, that are recovered from before the run gives up."""
 
     def __post_init__(self) -> None:
         one_of("train.precision", self.precision, ("auto", "bf16", "fp32"))
         for name in ("steps", "num_workers", "checkpoint_every_steps", "keep_checkpoints", "log_every_steps"):
             check(getattr(self, name) >= 1, f"train.{name}={getattr(self, name)} must be at least 1")
+        check(
+            0 <= self.min_workers <= self.num_workers,
+            f"train.min_workers={self.min_workers} must lie between 0 and train.num_workers={self.num_workers}",
+        )
+        check(self.grow_every_s >= 0, f"train.grow_every_s={self.grow_every_s} must not be negative")
+        check(self.max_failures >= 0, f"train.max_failures={self.max_failures} must not be negative")
         for name in ("learning_rate", "discriminator_learning_rate"):
             check(0 < getattr(self, name) < math.inf, f"train.{name}={getattr(self, name)} must be positive")
 

@@ -1,4 +1,4 @@
-"""The interface between data and training: a batch, and what a loader can do."""
+"""The interface between data and training: a batch, what a loader can do, and how its bytes become floats."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 
 @dataclass(frozen=True)
 class Batch:
-    """One rank's part of a step.
+    """One lane's part of a step.
 
     Args:
         images: uint8 [B, 3, H, W], channels-last in memory
@@ -24,7 +24,7 @@ class Batch:
 
 
 class Loader(Protocol):
-    """Reads the training records [0, count - holdout) for one rank."""
+    """Reads the training records [0, count - holdout) for one lane of a batch."""
 
     image_size: int
     steps_per_epoch: int
@@ -41,3 +41,9 @@ class Loader(Protocol):
 def to_channels_first(rows: torch.Tensor, shape: tuple[int, int, int]) -> torch.Tensor:
     """Rows of bytes [B, H * W * 3] as images [B, 3, H, W], without moving a byte."""
     return rows.view(-1, *shape).permute(0, 3, 1, 2)
+
+
+def to_float(images_u8: torch.Tensor, device: torch.device, channels_last: bool) -> torch.Tensor:
+    """uint8 [B, 3, H, W] to float in [0, 1] on the device; the bytes travel, not the floats."""
+    memory_format = torch.channels_last if channels_last else torch.contiguous_format
+    return images_u8.to(device, non_blocking=True).to(torch.float32, memory_format=memory_format).div_(255.0)

@@ -8,7 +8,7 @@ counts are pure functions (``gem_ray.data.order``); Ray Data's shuffle buffer yi
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import ray.data
 import ray.train
@@ -24,7 +24,16 @@ from gem_ray.data.stream import StreamLoader
 from gem_ray.errors import DataError
 from gem_ray.storage import Storage
 
-__all__ = ["Batch", "Loader", "build_datasets", "chosen_ingest", "holdout_records", "num_train", "open_loader"]
+__all__ = [
+    "Batch",
+    "Loader",
+    "build_datasets",
+    "chosen_ingest",
+    "holdout_records",
+    "num_train",
+    "open_loader",
+    "open_loaders",
+]
 DATASET = "train"
 
 
@@ -84,8 +93,13 @@ def build_datasets(
         return {DATASET: pieces_dataset(storage, manifest, pieces).materialize()}
 
 
-def open_loader(config: GemConfig, rank: int, world: int) -> Loader:
-    """Worker: the loader of this rank.
+def open_loader(config: GemConfig, lane: int, num_lanes: int) -> Loader:
+    """Worker: the loader of one lane of ``num_lanes``; raises as ``open_loaders``."""
+    return open_loaders(config, [lane], num_lanes)[0]
+
+
+def open_loaders(config: GemConfig, lanes: Sequence[int], num_lanes: int) -> list[Loader]:
+    """Worker: a loader for each of this rank's lanes. In memory they share the records; each streams its own.
 
     Raises:
         DataError: fewer images than one batch, or damaged data
@@ -94,22 +108,30 @@ def open_loader(config: GemConfig, rank: int, world: int) -> Loader:
     manifest = read_manifest(storage)
     train, batch_size, seed = num_train(config.data, manifest), config.data.batch_size, config.train.seed
     if chosen_ingest(config.data, manifest) == "stream":
-        return StreamLoader(
-            storage,
-            manifest,
-            num_train=train,
-            batch_size=batch_size,
-            window_shards=config.data.window_shards,
-            seed=seed,
-            rank=rank,
-            world=world,
-        )
+        return [
+            StreamLoader(
+                storage,
+                manifest,
+                num_train=train,
+                batch_size=batch_size,
+                window_shards=config.data.window_shards,
+                seed=seed,
+                lane=lane,
+                num_lanes=num_lanes,
+            )
+            for lane in lanes
+        ]
     with quiet_ray_data(), raising_own_errors():
         tables = ray.train.get_dataset_shard(DATASET).iter_batches(
             batch_size=None, batch_format="pyarrow", prefetch_batches=2
         )
         rows = rows_of(tables, manifest)
-    return MemoryLoader(rows, manifest.shape, num_train=train, batch_size=batch_size, seed=seed, rank=rank, world=world)
+    return [
+        MemoryLoader(
+            rows, manifest.shape, num_train=train, batch_size=batch_size, seed=seed, lane=lane, num_lanes=num_lanes
+        )
+        for lane in lanes
+    ]
 
 
 def holdout_records(storage: Storage, manifest: Manifest, config: DataConfig) -> Records:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import torch
 
 from gem_ray.data.batch import Batch, to_channels_first
-from gem_ray.data.order import epoch_order, rank_batch, steps_per_epoch
+from gem_ray.data.order import epoch_order, lane_batch, steps_per_epoch
 from gem_ray.data.shards import Manifest, pixels_of
 from gem_ray.errors import DataError
 
@@ -26,21 +26,21 @@ class MemoryLoader:
         num_train: int,
         batch_size: int,
         seed: int,
-        rank: int,
-        world: int,
+        lane: int,
+        num_lanes: int,
     ) -> None:
         """
         Args:
             rows: uint8 [N, H * W * 3], row i is record i
             shape: height, width, channels
             num_train: the first records, which training may use
-            batch_size: of all ranks together
+            batch_size: of all lanes together
         """
         self.image_size = shape[0]
         self.steps_per_epoch = steps_per_epoch(num_train, batch_size)
         self._rows, self._shape, self._num_train = rows, shape, num_train
         self._batch_size, self._seed = batch_size, seed
-        self._rank, self._world = rank, world
+        self._lane, self._num_lanes = lane, num_lanes
 
     def batches(self, start_step: int) -> Iterator[Batch]:
         """Batches from a step on, for ever."""
@@ -49,7 +49,7 @@ class MemoryLoader:
             if step // self.steps_per_epoch != epoch:
                 epoch = step // self.steps_per_epoch
                 order = epoch_order(self._num_train, self._seed, epoch)
-            index = rank_batch(order, step % self.steps_per_epoch, self._batch_size, self._rank, self._world)
+            index = lane_batch(order, step % self.steps_per_epoch, self._batch_size, self._lane, self._num_lanes)
             yield Batch(self.images(index), index)
 
     def images(self, index: np.ndarray) -> torch.Tensor:

@@ -1,8 +1,10 @@
 """Which record is trained on when: pure functions, so that resuming needs no iterator state.
 
-With the data in memory every epoch is one global permutation of (seed, epoch); the number of workers only cuts its
-batches. When streaming, the shards of an epoch are laid in a random line, each rank takes an equal stretch of it, and
-records are shuffled inside windows of a few shards: a function of (seed, epoch, world, rank).
+A batch is cut into lanes, as many as the run may have workers; a rank takes one lane, or several where workers are
+missing, so nothing here depends on how many there are. With the data in memory every epoch is one global permutation
+of (seed, epoch), and lanes only cut its batches. When streaming, the shards of an epoch are laid in a random line, each
+lane takes an equal stretch of it, and records are shuffled inside windows of a few shards: a function of (seed, epoch,
+number of lanes, lane).
 """
 
 from __future__ import annotations
@@ -71,22 +73,31 @@ def epoch_order(num_records: int, seed: int, epoch: int) -> np.ndarray:
     return np.random.default_rng((seed, MEMORY_ORDER, epoch)).permutation(num_records)
 
 
-def rank_batch(order: np.ndarray, step_in_epoch: int, batch_size: int, rank: int, world: int) -> np.ndarray:
-    """This rank's slice of one global batch: int64 [batch_size / world]."""
-    size = batch_size // world
-    first = step_in_epoch * batch_size + rank * size
+def rank_lanes(rank: int, world: int, num_lanes: int) -> range:
+    """The lanes of a rank: at least one, and one more than another rank has at most.
+
+    Args:
+        world: ranks there are, at most ``num_lanes``
+    """
+    return range(rank * num_lanes // world, (rank + 1) * num_lanes // world)
+
+
+def lane_batch(order: np.ndarray, step_in_epoch: int, batch_size: int, lane: int, num_lanes: int) -> np.ndarray:
+    """A lane's slice of one global batch: int64 [batch_size / num_lanes]."""
+    size = batch_size // num_lanes
+    first = step_in_epoch * batch_size + lane * size
     return order[first : first + size]
 
 
-def rank_pieces(shard_counts: np.ndarray, seed: int, epoch: int, rank: int, world: int) -> list[Piece]:
-    """The stretch of a rank in an epoch of streaming. Stretches are disjoint and equally long to within one record.
+def lane_pieces(shard_counts: np.ndarray, seed: int, epoch: int, lane: int, num_lanes: int) -> list[Piece]:
+    """The stretch of a lane in an epoch of streaming. Stretches are disjoint and equally long to within one record.
 
     Args:
         shard_counts: records of each shard that training may use
     """
     line = np.random.default_rng((seed, SHARD_ORDER, epoch)).permutation(len(shard_counts))
     total = int(shard_counts.sum())
-    start, stop = rank * total // world, (rank + 1) * total // world
+    start, stop = lane * total // num_lanes, (lane + 1) * total // num_lanes
     pieces, before = [], 0
     for shard in line:
         count = int(shard_counts[shard])
@@ -102,6 +113,6 @@ def windows(pieces: list[Piece], window_shards: int) -> list[list[Piece]]:
     return [pieces[first : first + window_shards] for first in range(0, len(pieces), window_shards)]
 
 
-def window_order(count: int, seed: int, epoch: int, world: int, rank: int, window: int) -> np.ndarray:
+def window_order(count: int, seed: int, epoch: int, num_lanes: int, lane: int, window: int) -> np.ndarray:
     """The shuffle inside one window: int64 [count]."""
-    return np.random.default_rng((seed, WINDOW_ORDER, epoch, world, rank, window)).permutation(count)
+    return np.random.default_rng((seed, WINDOW_ORDER, epoch, num_lanes, lane, window)).permutation(count)

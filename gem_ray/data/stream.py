@@ -1,4 +1,4 @@
-"""Training from a stream: a rank reads its stretch of an epoch window by window, and shuffles inside windows."""
+"""Training from a stream: a lane reads its stretch of an epoch window by window, and shuffles inside windows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pyarrow as pa
 import torch
 
 from gem_ray.data.batch import Batch, to_channels_first
-from gem_ray.data.order import Piece, rank_pieces, steps_per_epoch, window_order, windows
+from gem_ray.data.order import Piece, lane_pieces, steps_per_epoch, window_order, windows
 from gem_ray.data.ray_manners import quiet_ray_data, raising_own_errors
 from gem_ray.data.reading import pieces_dataset
 from gem_ray.data.shards import Manifest, pixels_of, read_shard
@@ -89,23 +89,23 @@ class StreamLoader:
         batch_size: int,
         window_shards: int,
         seed: int,
-        rank: int,
-        world: int,
+        lane: int,
+        num_lanes: int,
     ) -> None:
         """
         Args:
             num_train: the first records, which training may use
-            batch_size: of all ranks together
+            batch_size: of all lanes together
             window_shards: shards whose records are shuffled together
         """
         self.image_size = manifest.shape[0]
-        self._size = batch_size // world
-        # Stretches differ by one record at most, and the shortest decides for all ranks alike.
-        self.steps_per_epoch = steps_per_epoch(num_train // world, self._size)
+        self._size = batch_size // num_lanes
+        # Stretches differ by one record at most, and the shortest decides for all lanes alike.
+        self.steps_per_epoch = steps_per_epoch(num_train // num_lanes, self._size)
         starts = np.minimum(manifest.starts, num_train)
         self._shard_counts = np.diff(starts)
         self._storage, self._manifest = storage, manifest
-        self._window_shards, self._seed, self._rank, self._world = window_shards, seed, rank, world
+        self._window_shards, self._seed, self._lane, self._num_lanes = window_shards, seed, lane, num_lanes
         self._cache: OrderedDict[int, torch.Tensor] = OrderedDict()
         self._cache_size = max(1, CACHE_BYTES // int(np.prod(manifest.shape)))
 
@@ -118,7 +118,7 @@ class StreamLoader:
 
     def _epoch(self, epoch: int, first_step: int) -> Generator[Batch, None, None]:
         ahead = windows(
-            rank_pieces(self._shard_counts, self._seed, epoch, self._rank, self._world), self._window_shards
+            lane_pieces(self._shard_counts, self._seed, epoch, self._lane, self._num_lanes), self._window_shards
         )
         sizes = [sum(map(len, window)) for window in ahead]
         ends = np.cumsum(sizes)
@@ -128,7 +128,7 @@ class StreamLoader:
         left = self.steps_per_epoch - first_step
         carried = Window.empty(self._manifest)
         for number, window in enumerate(self._windows(ahead[first_window:]), first_window):
-            order = window_order(len(window.index), self._seed, epoch, self._world, self._rank, number)
+            order = window_order(len(window.index), self._seed, epoch, self._num_lanes, self._lane, number)
             if number == first_window:
                 order = order[skip:]
             position = 0

@@ -18,16 +18,19 @@ import ray
 from gem_ray import telemetry
 from gem_ray.config import GraphConfig
 from gem_ray.errors import GemRayError, GraphError, NotKeptError, StorageError
+from gem_ray.graph.admission import LONGEST_TEXT, fault_of_form
+from gem_ray.graph.authentication import fingerprint, read_key, same, sign_push, sign_rollback
 from gem_ray.graph.disgraph import DisGraph
 from gem_ray.graph.history import changes_between, edge_record
 from gem_ray.graph.journal import Journal, open_journal
 from gem_ray.graph.record import Record
 from gem_ray.graph.snapshots import drop_snapshot, read_snapshot, snapshot_versions, write_snapshot
 from gem_ray.graph.staleness import Staleness
-from gem_ray.messages import EdgeChange, EdgeRecord, Push, PushReply, StoreInfo
+from gem_ray.messages import EdgeChange, EdgeRecord, Push, PushReply, Refusal, StoreInfo
 from gem_ray.storage import Storage
 
 CATCH_UP_TRIES = 10
+UNSIGNED = "not signed with the key of this run: connect with the run's storage (connect_store), as one who may read it"
 logger = logging.getLogger(__name__)
 
 
@@ -40,9 +43,20 @@ class GraphStore:
     Args:
         run_storage: the run's folder; the store lives in ``graph/``
         attributes: names of the nodes; a stored graph must have the same
+        authenticated: take changes only with a signature under the run's key (``authentication``), as the actor of a
+            run does; without it the caller is trusted
     """
 
-    def __init__(self, run_storage: Storage, run_name: str, attributes: tuple[str, ...], config: GraphConfig) -> None:
+    def __init__(
+        self,
+        run_storage: Storage,
+        run_name: str,
+        attributes: tuple[str, ...],
+        config: GraphConfig,
+        authenticated: bool = False,
+    ) -> None:
+        self._authenticated = authenticated
+        self._key = b""  # read with the graph
         self._storage = run_storage.child("graph")
         self._run_name = run_name
         self._attributes = tuple(attributes)
@@ -64,7 +78,7 @@ class GraphStore:
             uri=self._storage.uri,
             attributes=graph.attributes,
             version=graph.version,
-            settings=repr(self._config),
+            settings=settings_text(self._config, self._key),
         )
 
     @ray.method(concurrency_group="read")
@@ -74,17 +88,29 @@ class GraphStore:
         return graph if newer_than is None or graph.version > newer_than else None
 
     @ray.method(concurrency_group="write")
-    def push(self, push: Push) -> PushReply:
-        """Check, journal and apply a push; see ``DisGraph.check`` for what is refused.
+    def push(self, push: Push, signature: str = "") -> PushReply:
+        """Check, journal and apply a push; ``admission`` says what is refused, besides a wrong signature.
 
         Raises:
             StorageError: the journal cannot be written; the push is not applied
         """
+        graph = self._ready()
+        fault = fault_of_form(push, graph.attributes)
+        if fault:
+            return self._refuse(Refusal.MALFORMED, fault)
+        if self._authenticated and not same(signature, sign_push(self._key, self._run_name, push)):
+            return self._refuse(Refusal.UNAUTHORISED, UNSIGNED)
         return self._change(push.push_id, push)
 
     @ray.method(concurrency_group="write")
-    def rollback(self, operation_id: str, version: int) -> PushReply:
-        """A new version with everything as in an earlier one; journalled like a push."""
+    def rollback(self, operation_id: str, version: int, signature: str = "") -> PushReply:
+        """A new version with everything as in an earlier one; journalled and signed like a push."""
+        self._ready()
+        if type(operation_id) is not str or not 1 <= len(operation_id) <= LONGEST_TEXT or type(version) is not int:
+            return self._refuse(Refusal.MALFORMED, "a rollback takes an id, a str, and a version, an int")
+        expected = sign_rollback(self._key, self._run_name, operation_id, version)
+        if self._authenticated and not same(signature, expected):
+            return self._refuse(Refusal.UNAUTHORISED, UNSIGNED)
         return self._change(operation_id, version)
 
     @ray.method(concurrency_group="read")
@@ -134,6 +160,7 @@ class GraphStore:
             return self._graph
 
     def _load(self) -> DisGraph:
+        key = read_key(self._storage) if self._authenticated else b""
         journal = open_journal(self._storage)
         try:
             if not snapshot_versions(self._storage):
@@ -153,7 +180,7 @@ class GraphStore:
         except GemRayError:
             journal.close()
             raise
-        self._journal, self._applied, self._snapshot_version = journal, applied, version
+        self._key, self._journal, self._applied, self._snapshot_version = key, journal, applied, version
         self._record(graph)
         return graph
 
@@ -170,9 +197,7 @@ class GraphStore:
             if isinstance(change, Push):
                 refusal = graph.check(change, self._staleness)
                 if refusal:
-                    reason = refusal[0].value
-                    telemetry.add_count("gem_graph_refusals", 1, run=self._run_name, reason=reason)
-                    return PushReply(version=graph.version, applied=False, refusal=refusal[0], detail=refusal[1])
+                    return self._refuse(*refusal)
             record = Record(
                 version=graph.version + 1,
                 operation_id=operation_id,
@@ -191,6 +216,10 @@ class GraphStore:
                 graph = missed.apply_to(graph)
                 self._accept(missed, graph)
         raise GraphError(f"run {self._run_name!r}: other writers took the next version {CATCH_UP_TRIES} times")
+
+    def _refuse(self, refusal: Refusal, detail: str) -> PushReply:
+        telemetry.add_count("gem_graph_refusals", 1, run=self._run_name, reason=refusal.value)
+        return PushReply(version=self._ready().version, applied=False, refusal=refusal, detail=detail)
 
     def _accept(self, record: Record, graph: DisGraph) -> None:
         self._applied[record.operation_id] = record.version
@@ -249,3 +278,8 @@ class GraphStore:
                 if record.version <= version:
                     graph = record.apply_to(graph)
             return graph
+
+
+def settings_text(config: GraphConfig, key: bytes) -> str:
+    """What a store was started with, as ``StoreInfo.settings`` shows it."""
+    return f"{config!r} key {fingerprint(key)}" if key else repr(config)

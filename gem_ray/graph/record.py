@@ -57,7 +57,7 @@ class Record:
 
     def to_bytes(self) -> bytes:
         """The checksummed frame."""
-        content = vars(self) | {"push": None if self.push is None else _push_content(self.push)}
+        content = vars(self) | {"push": None if self.push is None else push_content(self.push)}
         payload = json.dumps(content, allow_nan=False, separators=(",", ":")).encode()
         words = b"%08x %08x " % (len(payload), zlib.crc32(payload))
         return words + b"%08x " % zlib.crc32(words) + payload + b"\n"
@@ -112,7 +112,8 @@ def damaged(where: str, offset: int) -> GraphError:
     )
 
 
-def _push_content(push: Push) -> dict[str, Any]:
+def push_content(push: Push) -> dict[str, Any]:
+    """A push as plain JSON values, which are the same after it was pickled and read again."""
     # Scores computed with numpy arrive as numpy's scalars, which JSON does not know.
     edges = [
         [e.source, e.target, float(e.strength), encode_float(float(e.standard_error)), int(e.num_observations)]

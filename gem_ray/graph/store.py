@@ -11,18 +11,20 @@ import logging
 import time
 import uuid
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import ray
 from ray.actor import ActorHandle
 from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from gem_ray.config import GraphConfig
 from gem_ray.errors import GemRayError, GraphError
-from gem_ray.graph.actor import GraphStore
+from gem_ray.graph.actor import GraphStore, settings_text
+from gem_ray.graph.authentication import ensure_key, read_key, sign_push, sign_rollback
 from gem_ray.graph.disgraph import DisGraph
 from gem_ray.messages import EdgeChange, EdgeRecord, Push, PushReply, StoreInfo
+from gem_ray.placement import coordinator_options
 from gem_ray.storage import Storage
 
 NAMESPACE = "gem_ray"
@@ -32,11 +34,16 @@ START_S = 60.0
 logger = logging.getLogger(__name__)
 
 
-def start_store(run_storage: Storage, run_name: str, attributes: tuple[str, ...], config: GraphConfig) -> StoreClient:
+def start_store(
+    run_storage: Storage, run_name: str, attributes: tuple[str, ...], config: GraphConfig, role: str = ""
+) -> StoreClient:
     """Start the store of a run, or attach to the one that an interrupted job of this run has left behind.
 
     A store left behind with other settings is stopped and started again: everything it knows is in storage. That two
     jobs of one name do not run at once is the run's lock's to see to, before this.
+
+    Args:
+        role: of the nodes it must run on, empty for any
 
     Raises:
         GraphError: the stored graph has other attributes or is damaged, or a run of this name lives elsewhere
@@ -44,8 +51,9 @@ def start_store(run_storage: Storage, run_name: str, attributes: tuple[str, ...]
     """
     if run_storage.is_local:  # a relative path means another folder in the actor's process
         run_storage = replace(run_storage, uri=str(run_storage.local_path))
-    arguments = (run_storage, run_name, tuple(attributes), config)
-    client = StoreClient(run_name)
+    arguments = (run_storage, run_name, tuple(attributes), config, role)
+    key = ensure_key(run_storage.child("graph"))
+    client = StoreClient(run_name, run_storage)
     info = _launch_and_describe(client, *arguments)
     if info.uri != run_storage.child("graph").uri:
         raise GraphError(
@@ -57,19 +65,22 @@ def start_store(run_storage: Storage, run_name: str, attributes: tuple[str, ...]
             f"the store of run {run_name!r} is up with the attributes {', '.join(info.attributes)}, not "
             f"{', '.join(attributes)}: choose another run.name, or set model.attributes as they are"
         )
-    if info.settings != repr(config):
+    if info.settings != settings_text(config, key):
         client.stop()
         _launch_and_describe(client, *arguments)
     return client
 
 
-def connect_store(run_name: str) -> StoreClient:
+def connect_store(run_name: str, run_storage: Storage | None = None) -> StoreClient:
     """The client of a store that runs already.
+
+    Args:
+        run_storage: the run's folder, for one that is to change the graph; None for one that only reads
 
     Raises:
         GraphError: there is none
     """
-    client = StoreClient(run_name)
+    client = StoreClient(run_name, run_storage)
     if client.find() is None:
         raise GraphError(f"no store of a run named {run_name!r} is up in this Ray cluster: start the run first")
     return client
@@ -81,14 +92,12 @@ def launch(
     run_name: str,
     attributes: tuple[str, ...],
     config: GraphConfig,
+    role: str = "",
 ) -> None:
-    """Create the named, detached actor where there is none; it restarts for ever, from these arguments alone."""
-    # A local folder is only there on this machine; remote storage lets the actor move when its node dies.
-    placement = (
-        NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        if run_storage.is_local
-        else "DEFAULT"
-    )
+    """Create the named, detached actor where there is none; it restarts for ever, from these arguments alone.
+
+    The run's key must be there (``ensure_key``).
+    """
     actor_class = ray.remote(concurrency_groups={"read": 4, "write": 1})(store_class)  # type: ignore[call-overload]
     actor_class.options(
         name=_actor_name(run_name),
@@ -98,8 +107,8 @@ def launch(
         max_restarts=-1,
         max_task_retries=0,  # the client tries again itself, within its deadline
         num_cpus=0,
-        scheduling_strategy=placement,
-    ).remote(run_storage, run_name, attributes, config)
+        **coordinator_options(role, run_storage.is_local),
+    ).remote(run_storage, run_name, attributes, config, authenticated=True)
 
 
 def _launch_and_describe(client: StoreClient, *arguments: Any) -> StoreInfo:
@@ -112,26 +121,40 @@ def _launch_and_describe(client: StoreClient, *arguments: Any) -> StoreInfo:
 
 
 class StoreClient:
-    """Calls to the store of one run; pickles by the run's name, so it may be sent to workers.
+    """Calls to the store of one run; pickles without the key, so it may be sent to workers.
+
+    Args:
+        run_storage: the run's folder, where the key is that changes are signed with; None can only read
 
     Raises:
         GraphError: from every call, where no answer comes within its deadline (besides the errors of the call itself)
     """
 
-    def __init__(self, run_name: str) -> None:
+    def __init__(self, run_name: str, run_storage: Storage | None = None) -> None:
         self.run_name = run_name
+        self._run_storage = run_storage
         self._actor: ActorHandle | None = None
 
-    def __reduce__(self) -> tuple[type[StoreClient], tuple[str]]:
-        return StoreClient, (self.run_name,)
+    def __reduce__(self) -> tuple[type[StoreClient], tuple[str, Storage | None]]:
+        return StoreClient, (self.run_name, self._run_storage)
+
+    @cached_property
+    def _key(self) -> bytes:
+        if self._run_storage is None:
+            raise GraphError(
+                f"this client of run {self.run_name!r} can only read: pass the run's storage to connect_store"
+            )
+        return read_key(self._run_storage.child("graph"))
 
     def push(self, push: Push, deadline_s: float = 30.0) -> PushReply:
         """Send a push until it is answered; the store applies it at most once, also after a call that failed.
 
         Raises:
             StorageError: the store cannot write its journal; the push is not applied
+            GraphError: the run's key cannot be read, so nothing can be signed
         """
-        return self._call("push", push, deadline_s=deadline_s)
+        signature = sign_push(self._key, self.run_name, push)
+        return self._call("push", push, signature, deadline_s=deadline_s)
 
     def snapshot(self, newer_than: int | None = None, deadline_s: float = 10.0) -> DisGraph | None:
         """The current graph, or None where there is none newer than version ``newer_than``."""
@@ -165,7 +188,8 @@ class StoreClient:
     def rollback(self, version: int, deadline_s: float = 60.0) -> PushReply:
         """Make a new version that is as ``version`` was, which must still be kept."""
         operation_id = f"rollback-{uuid.uuid4().hex}"
-        return self._call("rollback", operation_id, version, deadline_s=deadline_s, attempt_s=deadline_s)
+        signature = sign_rollback(self._key, self.run_name, operation_id, version)
+        return self._call("rollback", operation_id, version, signature, deadline_s=deadline_s, attempt_s=deadline_s)
 
     def stop(self, deadline_s: float = 10.0) -> None:
         """End the actor for good, after it has published its version; nothing happens where there is none."""

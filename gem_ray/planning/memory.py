@@ -76,17 +76,20 @@ def is_streamed(config: GemConfig, num_images: int, image_size: int) -> bool:
 
 
 def worker_memory(config: GemConfig, num_images: int, image_size: int, workers: int) -> WorkerMemory:
-    """What one of ``workers`` holds.
+    """What one of ``workers`` holds, which take the ``train.num_workers`` lanes of a batch one after the other.
 
-    parameters 4 P; gradients 4 P; Adam's two moments 8 P; activations 4 (B + M) / workers x A, with A numbers an image
+    parameters 4 P; gradients 4 P; Adam's two moments 8 P; activations 4 (B + M) / lanes x A, with A numbers an image
     (``activation_numbers``), B ``data.batch_size`` and M ``objective.align_batch``: an upper bound, since autocast
     keeps half of the bytes. Resident data: from memory all of N x 3 S^2 bytes **in every worker**, whose shuffle
-    is over all of them; streamed, the window in use, the one that is filled and what is read ahead (3 x
-    ``window_shards`` x ``shard_mb``), and a cache of scored images. Critics and perceptual networks are not counted.
+    is over all of them; streamed, for each of its lanes the window in use, the one that is filled and what is read
+    ahead (3 x ``window_shards`` x ``shard_mb``), and a cache of scored images. Critics and perceptual networks are not
+    counted.
     """
+    num_lanes = config.train.num_workers
+    lanes = -(-num_lanes // workers)
     numbers = num_parameters(config, image_size)
     scored = config.objective.align_batch if config.objective.align_weight > 0 else 0
-    images = -(-(config.data.batch_size + scored) // workers)
+    images = -(-(config.data.batch_size + scored) // num_lanes)
     window = config.data.window_shards * config.prepare.shard_mb * 1e6
     streamed = is_streamed(config, num_images, image_size)
     return WorkerMemory(
@@ -94,7 +97,7 @@ def worker_memory(config: GemConfig, num_images: int, image_size: int, workers: 
         gradients=FLOAT * numbers,
         optimizer=2 * FLOAT * numbers,
         activations=float(FLOAT * images * activation_numbers(config, image_size)),
-        resident=3 * window + STREAM_CACHE if streamed else data_bytes(num_images, image_size),
+        resident=lanes * (3 * window + STREAM_CACHE) if streamed else data_bytes(num_images, image_size),
         process=PROCESS,
     )
 

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 import psutil
 
-ROLE = "gem-ray/role"
+from gem_ray.config.placement import ROLE
+
+__all__ = ["ROLE", "NodeType"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -44,7 +44,7 @@ class Part:
 
 def minimum_workers(config: GemConfig) -> int:
     """Training workers below which training waits; all of them, where their number is fixed."""
-    return int(getattr(config.train, "min_workers", 0)) or config.train.num_workers
+    return config.train.min_workers or config.train.num_workers
 
 
 def training_parts(config: GemConfig) -> list[Part]:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gem_ray.config import GemConfig
+from gem_ray.config.placement import ROLE
 from gem_ray.errors import ConfigError
 from gem_ray.submission.attempts import attempts, submission_prefix
 from gem_ray.submission.entrypoint import command_line, job_overrides, placed
@@ -15,7 +16,6 @@ from gem_ray.submission.messages import how_to
 from gem_ray.submission.package import check_size, read_runtime_env
 
 DEFAULT_ADDRESS = "http://127.0.0.1:8265"
-ROLE = "gem-ray/role"
 
 
 def submit(config: GemConfig, overrides: Sequence[str], root: Path) -> int:

@@ -26,6 +26,8 @@ FREE = {
     "train.keep_checkpoints",
     "train.checkpoint_every_steps",
     "train.max_failures",
+    "train.min_workers",
+    "train.grow_every_s",
     "data.uri",
     "data.memory_limit_gb",
     "prepare.concurrency",

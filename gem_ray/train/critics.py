@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from gem_ray.config import GemConfig, ObjectiveConfig
 from gem_ray.losses.gem import critic_term, discriminator_loss
@@ -33,12 +34,25 @@ class Critic:
         finally:
             self.module.requires_grad_(True)
 
-    def descend(self, loss: Tensor) -> Tensor:
-        """One step of the optimiser; returns the loss."""
+    def descend(self, losses: Sequence[Callable[[], Tensor]]) -> Tensor:
+        """One step of the optimiser on the sum of the lanes' losses; returns the sum."""
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        values = []
+        for number, loss in enumerate(losses, 1):
+            with exchanging(self.called, number == len(losses)):
+                value = loss()
+                value.backward()
+            values.append(value.detach())
         self.optimizer.step()
-        return loss.detach()
+        return torch.stack(values).sum()
+
+
+def exchanging(called: nn.Module, with_others: bool) -> AbstractContextManager[None]:
+    """Around forward and backward of one lane: DDP adds up the ranks' gradients ``with_others``, else lets them lie."""
+    if with_others or not isinstance(called, DistributedDataParallel):
+        return nullcontext()
+    lying: AbstractContextManager[None] = called.no_sync()
+    return lying
 
 
 def build_critics(

@@ -19,11 +19,13 @@ from gem_ray.structured_log import is_json, say
 
 NAMESPACE = "gem_ray"
 CONNECT_S = 5.0
-# Ray's own defaults leave a hung worker unnoticed for ten minutes; a step here takes well under a second.
+# Ray's own defaults leave a hung worker unnoticed for ten minutes; a step here takes well under a second. A group for
+# which there turns out to be no room is given up after the third, and another size is tried.
 TRAIN_ENVIRONMENT = {
-    "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S": "60",
+    "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S": "20",
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
-    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "120",
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "30",
+    "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "1",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",  # shows every printed line twice
 }

@@ -170,11 +170,11 @@ class RelationFeed:
         self.confidence = torch.tensor(relations.graph.confidence, dtype=torch.float32, device=self._device)
         self.targets = torch.from_numpy(relations.targets.copy()).to(self._device)
 
-    def scored_rows(self, seed: int, step: int, num_rows: int, rank: int, world: int) -> np.ndarray | None:
-        """This rank's rows of the score table at a step: a pure function of (seed, step) over all ranks."""
+    def scored_rows(self, seed: int, step: int, num_rows: int, lane: int, num_lanes: int) -> np.ndarray | None:
+        """A lane's rows of the score table at a step: a pure function of (seed, step) over all lanes."""
         num_scored = len(self.relations.index)
         if num_scored == 0:
             return None
         generator = np.random.default_rng([seed, step, 3])
         rows = generator.integers(0, num_scored, num_rows)
-        return rows[rank * num_rows // world : (rank + 1) * num_rows // world]
+        return rows[lane * num_rows // num_lanes : (lane + 1) * num_rows // num_lanes]

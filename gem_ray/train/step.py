@@ -5,7 +5,9 @@ Everything random comes in from outside, so a step is a function of parameters, 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +19,7 @@ from gem_ray.losses.gem import LossTerms, gem_loss
 from gem_ray.models.gem import Gem, GemOutputs
 from gem_ray.models.perceptual import PerceptualNetwork
 from gem_ray.train.anchor import AverageAnchor, build_anchor
-from gem_ray.train.critics import Critic, build_critics, joint_loss, joint_terms, latent_logits, latent_loss
+from gem_ray.train.critics import Critic, build_critics, exchanging, joint_loss, joint_terms, latent_logits, latent_loss
 from gem_ray.train.frozen import build_perceptual
 
 
@@ -36,7 +38,7 @@ class Parts:
 
 
 class Inputs(NamedTuple):
-    """One rank's share of a step."""
+    """One lane's share of a step."""
 
     images: Tensor  # [B, 3, H, W] float in [0, 1]
     noise: Tensor  # [B, L] standard normal, for the reparameterisation
@@ -84,11 +86,48 @@ def use_bf16(precision: str, device: torch.device) -> bool:
 def train_step(
     parts: Parts, inputs: Inputs, objective: ObjectiveConfig
 ) -> tuple[LossTerms, dict[str, Tensor], GemOutputs]:
+    """A step whose batch is one lane; see ``step_on_lanes``."""
+    return step_on_lanes(parts, [inputs], 1.0, objective)
+
+
+def step_on_lanes(
+    parts: Parts, lanes: Sequence[Inputs], share: float, objective: ObjectiveConfig
+) -> tuple[LossTerms, dict[str, Tensor], GemOutputs]:
     """Update everything but the critics, then the critics (the two are alternated, see method.md section 2).
 
+    Lanes are taken one after the other and their gradients added: terms that couple the images of a batch (covariances,
+    total correlation) see a lane, however many of them a rank has, and so does memory.
+
+    Args:
+        lanes: this rank's
+        share: weight of a lane, ranks / lanes of all ranks: DDP's mean over ranks is then the mean over lanes
+
     Returns:
-        detached loss terms, each critic's loss by name, and the outputs of the forward pass
+        detached loss terms, each critic's loss by name (both weighted sums over these lanes), and the outputs of the
+        forward pass of the first lane
     """
+    parts.gem.zero_grad(set_to_none=True)  # not the optimiser's: an edge offset that is a probe is none of its
+    terms, outputs = [], []
+    for number, inputs in enumerate(lanes, 1):
+        with exchanging(parts.model, number == len(lanes)):
+            lane_terms, lane_outputs = _forward(parts, inputs, objective)
+            (share * lane_terms.total).backward()
+        terms.append(share * torch.stack([term.detach() for term in lane_terms]))
+        outputs.append(lane_outputs)
+    parts.optimizer.step()
+    if parts.anchor:
+        parts.anchor.update(outputs[0].adjacency, lanes[0].strength)
+    critic_losses = {}
+    for name, critic in parts.critics.items():
+        pairs = zip(lanes, outputs, strict=True)
+        critic_losses[name] = critic.descend(
+            [partial(_critic_loss, parts, name, *pair, share, objective) for pair in pairs]
+        )
+    return LossTerms(*torch.stack(terms).sum(dim=0)), critic_losses, outputs[0]
+
+
+def _forward(parts: Parts, inputs: Inputs, objective: ObjectiveConfig) -> tuple[LossTerms, GemOutputs]:
+    """Loss terms and outputs of one lane."""
     x, critics = inputs.images, parts.critics
     joint, latent = critics.get("discriminator"), critics.get("latent_critic")
     with torch.autocast(parts.device.type, torch.bfloat16, enabled=parts.autocast):
@@ -113,24 +152,23 @@ def train_step(
         logits,
         perceptual,
     )
-    parts.gem.zero_grad(set_to_none=True)  # not the optimiser's: an edge offset that is a probe is none of its
-    terms.total.backward()
-    parts.optimizer.step()
-    if parts.anchor:
-        parts.anchor.update(outputs.adjacency, inputs.strength)
-    critic_losses: dict[str, Tensor] = {}
+    return terms, outputs
+
+
+def _critic_loss(
+    parts: Parts, name: str, inputs: Inputs, outputs: GemOutputs, share: float, objective: ObjectiveConfig
+) -> Tensor:
+    """What a critic descends on one lane."""
+    critic = parts.critics[name]
     with torch.autocast(parts.device.type, torch.bfloat16, enabled=parts.autocast):
-        if joint:
-            critic_losses["discriminator"] = joint_loss(joint, x, outputs, objective)
-        if latent:
-            assert inputs.prior_noise is not None
-            critic_losses["latent_critic"] = latent_loss(latent, outputs, inputs.prior_noise)
-    critic_losses = {name: critics[name].descend(loss) for name, loss in critic_losses.items()}
-    return LossTerms(*(term.detach() for term in terms)), critic_losses, outputs
+        if name == "discriminator":
+            return share * joint_loss(critic, inputs.images, outputs, objective)
+        assert inputs.prior_noise is not None
+        return share * latent_loss(critic, outputs, inputs.prior_noise)
 
 
 def step_noise(seed: int, step: int, purpose: int, num_rows: int, width: int) -> Tensor:
-    """Standard normal noise [num_rows, width] of one step over all ranks; a pure function of its arguments."""
+    """Standard normal noise [num_rows, width] of one step over all lanes; a pure function of its arguments."""
     state = np.random.SeedSequence([seed, step, purpose]).generate_state(1, np.uint64)[0]
     generator = torch.Generator().manual_seed(int(state) % 2**63)
     return torch.randn(num_rows, width, generator=generator)

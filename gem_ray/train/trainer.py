@@ -6,10 +6,11 @@ import time
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow.fs
 import ray.train
-from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.torch import TorchConfig
 
 from gem_ray.checkpoint import latest_step
 from gem_ray.config import GemConfig
@@ -22,13 +23,15 @@ from gem_ray.errors import ConfigError, DataError
 from gem_ray.evaluation.report import Summary, format_summary, write_report
 from gem_ray.graph.disgraph import DisGraph
 from gem_ray.graph.store import StoreClient, start_store
+from gem_ray.placement import label_selector
 from gem_ray.scoring.asking.model_files import unfit_for
 from gem_ray.scoring.asking.prompts import validate_attributes
 from gem_ray.scoring.given import publish_given_scores
 from gem_ray.scoring.serving.service import scoring_service
 from gem_ray.storage import Storage
 from gem_ray.structured_log import say
-from gem_ray.train.failures import StopOnOwnErrors, fit, interrupts_as_keyboard
+from gem_ray.train.elastic import ElasticTrainer
+from gem_ray.train.failures import StopOnOwnErrors, StopOnRepeats, fit, interrupts_as_keyboard
 from gem_ray.train.links import say_links
 from gem_ray.train.ray_session import ray_session
 from gem_ray.train.restarts import CountRestarts
@@ -154,31 +157,42 @@ def run_training(config: GemConfig, run: Storage, data: Storage, start_graph: Di
     """Start store, scorer and rescorer, train, and end them."""
     attributes = tuple(config.model.attributes)
     with ExitStack() as services:
-        store = start_store(run, config.run.name, attributes, config.graph)
+        store = start_store(run, config.run.name, attributes, config.graph, config.placement.coordinators)
         services.callback(store.stop)
         if config.scoring.scorer == "vllm":
             services.enter_context(scoring_service(config, run, data))
         elif config.scoring.scorer != "none":
             publish_given_scores(config, run, data, store)
         graph = start_graph or newest_graph(store, attributes)
-        trainer = TorchTrainer(
-            train_worker,
-            train_loop_config={"config": config_to_json(config), "graph": graph.to_json()},
-            scaling_config=scaling(config),
-            torch_config=TorchConfig(timeout_s=COLLECTIVE_TIMEOUT_S),
-            run_config=ray.train.RunConfig(  # the stubs know Ray Train's first version only
-                name=f"{config.run.name}-{int(time.time())}",
-                storage_path=run.child("ray").root,
-                storage_filesystem=pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(run.fs)),
-                failure_config=ray.train.FailureConfig(max_failures=config.train.max_failures),
-                callbacks=[StopOnOwnErrors(), CountRestarts(config.run.name)],  # type: ignore[list-item]
-                logging_config=ray.train.LoggingConfig(log_level="WARNING"),  # type: ignore[call-arg]
-            ),
-            datasets=build_datasets(data, read_manifest(data), config),
-            dataset_config=ray.train.DataConfig(datasets_to_split=[]),
-        )
-        with interrupts_as_keyboard():
-            fit(trainer)
+        # More than once only where workers left behind a notice that Ray Train's controller had not seen yet.
+        while (latest_step(run) or 0) < config.train.steps:
+            with interrupts_as_keyboard():
+                fit(build_trainer(config, run, data, graph))
+
+
+def build_trainer(config: GemConfig, run: Storage, data: Storage, graph: DisGraph) -> ElasticTrainer:
+    """Ray Train's driver of the workers.
+
+    Raises:
+        DataError: damaged data, or fewer images than one batch
+    """
+    callbacks: list[Any] = [StopOnOwnErrors(), StopOnRepeats(config.train.max_failures), CountRestarts(config.run.name)]
+    return ElasticTrainer(
+        train_worker,
+        train_loop_config={"config": config_to_json(config), "graph": graph.to_json()},
+        scaling_config=scaling(config),
+        torch_config=TorchConfig(timeout_s=COLLECTIVE_TIMEOUT_S),
+        run_config=ray.train.RunConfig(  # the stubs know Ray Train's first version only
+            name=f"{config.run.name}-{int(time.time())}",
+            storage_path=run.child("ray").root,
+            storage_filesystem=pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(run.fs)),
+            failure_config=ray.train.FailureConfig(max_failures=-1),  # StopOnRepeats counts
+            callbacks=callbacks,
+            logging_config=ray.train.LoggingConfig(log_level="WARNING"),  # type: ignore[call-arg]
+        ),
+        datasets=build_datasets(data, read_manifest(data), config),
+        dataset_config=ray.train.DataConfig(datasets_to_split=[]),
+    )
 
 
 def newest_graph(store: StoreClient, attributes: tuple[str, ...]) -> DisGraph:
@@ -187,8 +201,12 @@ def newest_graph(store: StoreClient, attributes: tuple[str, ...]) -> DisGraph:
 
 
 def scaling(config: GemConfig) -> ray.train.ScalingConfig:
-    """Workers and what each reserves."""
+    """Workers, what each reserves, and on which nodes."""
     resources = {"CPU": config.train.cpus_per_worker} | ({"GPU": 1.0} if config.train.use_gpu else {})
-    return ray.train.ScalingConfig(
-        num_workers=config.train.num_workers, use_gpu=config.train.use_gpu, resources_per_worker=resources
-    )
+    low, high = config.train.min_workers or config.train.num_workers, config.train.num_workers
+    options: dict[str, Any] = {  # the stubs know Ray Train's first version only
+        "num_workers": high if low == high else (low, high),
+        "label_selector": label_selector(config.placement.training),
+        "elastic_resize_monitor_interval_s": config.train.grow_every_s,
+    }
+    return ray.train.ScalingConfig(use_gpu=config.train.use_gpu, resources_per_worker=resources, **options)

@@ -20,7 +20,9 @@ from gem_ray import telemetry
 from gem_ray.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from gem_ray.config import GemConfig
 from gem_ray.config_json import config_from_json, config_to_json
-from gem_ray.data.loader import Batch, Loader, open_loader
+from gem_ray.data.batch import to_float
+from gem_ray.data.loader import Batch, Loader, open_loaders
+from gem_ray.data.order import rank_lanes
 from gem_ray.errors import GemRayError, TrainingError
 from gem_ray.evaluation.relations import relation_fidelity
 from gem_ray.graph.disgraph import DisGraph
@@ -28,19 +30,23 @@ from gem_ray.graph.variants import variant
 from gem_ray.scoring.choosing.signals import INFLUENCE
 from gem_ray.storage import Storage
 from gem_ray.structured_log import configure
+from gem_ray.train.allocator import keep_freed_memory
 from gem_ray.train.collectives import broadcast_bytes, gather_numbers
 from gem_ray.train.influence import EdgeInfluence
 from gem_ray.train.measurements import Measurements
+from gem_ray.train.notice import Notice, wait_to_be_ended
 from gem_ray.train.relation_feed import RelationFeed, Relations
 from gem_ray.train.relation_source import load_relations, start_poller
 from gem_ray.train.run_log import RunLog
-from gem_ray.train.step import Inputs, Parts, build_parts, load_state_tensors, state_tensors, step_noise, train_step
+from gem_ray.train.step import Inputs, Parts, build_parts, load_state_tensors, state_tensors, step_noise, step_on_lanes
 
 NOISE, PRIOR_NOISE = 1, 2
 
 
 def train_worker(settings: dict[str, str]) -> None:
     """Train to ``train.steps`` from the run's newest checkpoint, or from the beginning.
+
+    Returns early, behind a checkpoint, where a node of the group is about to be taken away.
 
     Args:
         settings: {"config": the configuration as JSON, "graph": the DisGraph a new run starts with, as JSON}
@@ -55,22 +61,25 @@ def train_worker(settings: dict[str, str]) -> None:
     run = Storage(f"{config.run.uri}/{config.run.name}", config.storage)
     device = ray.train.torch.get_device()
     torch.set_num_threads(max(1, int(config.train.cpus_per_worker)))
+    keep_freed_memory(device.type)
 
-    loader = open_loader(config, rank, world)
-    parts = build_parts(config, loader.image_size, device)
+    num_lanes = config.train.num_workers
+    lanes = rank_lanes(rank, world, num_lanes)
+    loaders = open_loaders(config, lanes, num_lanes)
+    parts = build_parts(config, loaders[0].image_size, device)
     start_graph = variant(DisGraph.from_json(settings["graph"]), config.graph.relations, config.train.seed)
     start_step, relations = resume(run, parts, start_graph)
     wrap_for_world(parts)
     poller = start_poller(config, run, relations.graph.version) if rank == 0 else None
     feed = RelationFeed(relations, device, config.graph.refresh_every_steps, poller)
     log = RunLog(run, start_step) if rank == 0 else None
-    pids = gather_numbers(os.getpid(), device)
-    if log:
-        log.event(json.dumps({"event": "started", "step": start_step, "world": world, "pids": pids}))
-    measurements = Measurements(config, start_step, loader.steps_per_epoch, parts.gem)
+    note_start(log, start_step, world, gather_numbers(os.getpid(), device))
+    measurements = Measurements(config, start_step, loaders[0].steps_per_epoch, parts.gem)
     influence = EdgeInfluence(parts.gem.edge_offset)
+    notice = Notice(device, config.graph.refresh_every_steps)
+    batches = zip(*(loader.batches(start_step) for loader in loaders), strict=True)
     try:
-        for step, batch in enumerate(measurements.waited_for(loader.batches(start_step)), start_step):
+        for step, batch in enumerate(measurements.waited_for(batches), start_step):
             if step >= config.train.steps:
                 break
             with measurements.timing("graph"):
@@ -79,14 +88,15 @@ def train_worker(settings: dict[str, str]) -> None:
                 log.event(event)
 
             with measurements.timing("inputs"):
-                inputs = make_inputs(config, parts, feed, loader, batch, step, rank, world)
+                inputs = lane_inputs(config, parts, feed, loaders, batch, step, lanes)
             with measurements.timing("step"):
-                terms, critic_losses, outputs = train_step(parts, inputs, config.objective)
+                terms, critic_losses, outputs = step_on_lanes(parts, inputs, world / num_lanes, config.objective)
                 measurements.add(step, terms, critic_losses, outputs)
                 influence.add()
 
             done = step + 1
-            publish = done % config.train.checkpoint_every_steps == 0 or done == config.train.steps
+            leaving = notice.seen(step)
+            publish = leaving or is_checkpoint_due(config, done)
             if publish or done % config.train.log_every_steps == 0:
                 line = measurements.reduce(done, feed, poller)
                 if log:
@@ -96,6 +106,9 @@ def train_worker(settings: dict[str, str]) -> None:
                 with measurements.timing("checkpoint"):
                     publish_checkpoint(config, run, parts, feed, influence, done, log)
                 ray.train.report({"step": done})
+            if leaving:
+                wait_to_be_ended()
+                break
     finally:
         if poller:
             poller.close()
@@ -129,19 +142,53 @@ def wrap_for_world(parts: Parts) -> None:
         critic.called = ray.train.torch.prepare_model(critic.called, move_to_device=False)
 
 
+def note_start(log: RunLog | None, step: int, world: int, pids: list[int]) -> None:
+    """Rank 0 logs who begins at which step."""
+    if log:
+        log.event(json.dumps({"event": "started", "step": step, "world": world, "pids": pids}))
+
+
+def is_checkpoint_due(config: GemConfig, done: int) -> bool:
+    """Whether the plan has a checkpoint behind ``done`` steps."""
+    return done % config.train.checkpoint_every_steps == 0 or done == config.train.steps
+
+
+def lane_inputs(
+    config: GemConfig,
+    parts: Parts,
+    feed: RelationFeed,
+    loaders: list[Loader],
+    batches: tuple[Batch, ...],
+    step: int,
+    lanes: range,
+) -> list[Inputs]:
+    """Everything a step needs on this rank, by lane."""
+    return [
+        make_inputs(config, parts, feed, loader, batch, step, lane, config.train.num_workers)
+        for lane, loader, batch in zip(lanes, loaders, batches, strict=True)
+    ]
+
+
 def make_inputs(
-    config: GemConfig, parts: Parts, feed: RelationFeed, loader: Loader, batch: Batch, step: int, rank: int, world: int
+    config: GemConfig,
+    parts: Parts,
+    feed: RelationFeed,
+    loader: Loader,
+    batch: Batch,
+    step: int,
+    lane: int,
+    num_lanes: int,
 ) -> Inputs:
-    """Everything a step needs on this rank; noise and scored rows are functions of (seed, step) over all ranks."""
+    """Everything a step needs on one lane; noise and scored rows are functions of (seed, step) over all lanes."""
     size, seed, device = batch.images.shape[0], config.train.seed, parts.device
-    mine = slice(rank * size, (rank + 1) * size)
+    mine = slice(lane * size, (lane + 1) * size)
 
     def noise(purpose: int) -> torch.Tensor:
-        return step_noise(seed, step, purpose, size * world, parts.gem.latent_dim)[mine].to(device)
+        return step_noise(seed, step, purpose, size * num_lanes, parts.gem.latent_dim)[mine].to(device)
 
     rows = None
     if config.objective.align_weight > 0:
-        rows = feed.scored_rows(seed, step, config.objective.align_batch, rank, world)
+        rows = feed.scored_rows(seed, step, config.objective.align_batch, lane, num_lanes)
     return Inputs(
         images=to_float(batch.images, device, config.train.channels_last),
         noise=noise(NOISE),
@@ -160,12 +207,6 @@ def scored_images(
 ) -> torch.Tensor:
     """The images [M, 3, H, W] of some rows of the score table."""
     return to_float(loader.images(feed.relations.index[rows]), device, config.train.channels_last)
-
-
-def to_float(images_u8: torch.Tensor, device: torch.device, channels_last: bool) -> torch.Tensor:
-    """uint8 [B, 3, H, W] to float in [0, 1] on the device; the bytes travel, not the floats."""
-    memory_format = torch.channels_last if channels_last else torch.contiguous_format
-    return images_u8.to(device, non_blocking=True).to(torch.float32, memory_format=memory_format).div_(255.0)
 
 
 def publish_checkpoint(

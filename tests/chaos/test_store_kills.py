@@ -22,6 +22,7 @@ import pytest
 import ray
 
 from gem_ray.config import GraphConfig, StorageConfig
+from gem_ray.graph.authentication import ensure_key
 from gem_ray.graph.disgraph import DisGraph
 from gem_ray.graph.store import GraphStore, StoreClient, launch
 from gem_ray.messages import EdgeUpdate, EvidenceKind, Push, PushReply
@@ -42,8 +43,8 @@ class WindowStore(GraphStore):
     """Keeps the reply back for a moment, so that many kills land between the change and its acknowledgement."""
 
     @ray.method(concurrency_group="write")
-    def push(self, push: Push) -> PushReply:
-        reply = super().push(push)
+    def push(self, push: Push, signature: str = "") -> PushReply:
+        reply = super().push(push, signature)
         time.sleep(WINDOW_S)
         return reply
 
@@ -52,10 +53,10 @@ class ForgetsIds(WindowStore):
     """Control: does not know a push that it has applied before."""
 
     @ray.method(concurrency_group="write")
-    def push(self, push: Push) -> PushReply:
+    def push(self, push: Push, signature: str = "") -> PushReply:
         self._ready()
         self._applied.clear()
-        return super().push(push)
+        return super().push(push, signature)
 
 
 class ForgetsJournal(WindowStore):
@@ -110,8 +111,8 @@ def make_push(pusher: int, number: int, base_version: int) -> Push:
     )
 
 
-def keep_pushing(run_name: str, pusher: int, enough: threading.Event, outcome: Outcome) -> None:
-    client = StoreClient(run_name)
+def keep_pushing(storage: Storage, run_name: str, pusher: int, enough: threading.Event, outcome: Outcome) -> None:
+    client = StoreClient(run_name, storage)
     number = version = 0
     while not enough.is_set():
         number += 1
@@ -137,12 +138,13 @@ def kill_and_wait(client: StoreClient, outcome: Outcome) -> None:
 
 def run_chaos(store_class: type[GraphStore], storage: Storage, run_name: str, kills: int, pushes: int) -> Outcome:
     config = GraphConfig(max_change=MAX_CHANGE, snapshot_every_pushes=25, max_staleness=200)
+    ensure_key(storage.child("graph"))
     launch(store_class, storage, run_name, ATTRIBUTES, config)
     client = StoreClient(run_name)
     client.describe(deadline_s=60)
     outcome, enough, rng = Outcome(), threading.Event(), np.random.default_rng(7)
     with ThreadPoolExecutor(PUSHERS) as pool:
-        pushers = [pool.submit(keep_pushing, run_name, number, enough, outcome) for number in range(PUSHERS)]
+        pushers = [pool.submit(keep_pushing, storage, run_name, number, enough, outcome) for number in range(PUSHERS)]
         try:
             for _ in range(kills):
                 time.sleep(rng.uniform(0.05, 0.4))

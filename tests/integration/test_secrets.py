@@ -135,8 +135,8 @@ def pipeline(s3_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         "train.log_every_steps=2",
         "train.log_every_s=0.1",
         "scoring.scorer=labels",
-        "evaluate.num_images=64",
     ]
+    quick = ["evaluate.num_images=64", "evaluate.sample_images=50", "evaluate.metrics=[mig,tad]"]
     found = Pipeline()
     ended = threading.Event()
     watching = threading.Thread(target=watch, args=(found, temporary / "ray", ended))
@@ -147,7 +147,7 @@ def pipeline(s3_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         ended.set()
         watching.join()
     job(found, "report", ["-m", "jobs.report", *stored], environment, folder)
-    job(found, "evaluate", ["-m", "jobs.evaluate", *stored], environment, folder)
+    job(found, "evaluate", ["-m", "jobs.evaluate", *stored, *quick], environment, folder)
     nowhere = ["storage.endpoint_url=http://127.0.0.1:9", "storage.attempts=1"]
     job(found, "wrong endpoint", ["-m", "jobs.report", *stored[:2], *nowhere], environment, folder)
     job(

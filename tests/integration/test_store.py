@@ -14,11 +14,14 @@ import psutil
 import pytest
 import ray
 
-from gem_ray.config import GraphConfig, StorageConfig
+from gem_ray.config import GemConfig, GraphConfig, RunConfig, StorageConfig
 from gem_ray.errors import GraphError
+from gem_ray.graph.authentication import ensure_key
 from gem_ray.graph.store import GraphStore, StoreClient, connect_store, launch, start_store
 from gem_ray.messages import EdgeUpdate, EvidenceKind, Push, PushReply, Refusal
 from gem_ray.storage import Storage
+from gem_ray.train.rollback import roll_back
+from gem_ray.train.run_lock import run_lock
 
 # The credentials come first: Ray hands the environment on to its workers.
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("s3_credentials", "ray_4_cpus")]
@@ -33,9 +36,9 @@ class SlowStore(GraphStore):
     """Takes two seconds over every push."""
 
     @ray.method(concurrency_group="write")
-    def push(self, push: Push) -> PushReply:
+    def push(self, push: Push, signature: str = "") -> PushReply:
         time.sleep(2)
-        return super().push(push)
+        return super().push(push, signature)
 
 
 @pytest.fixture
@@ -171,8 +174,9 @@ def test_call_to_a_hung_actor_ends_at_its_deadline_and_can_be_repeated(run_name,
 
 
 def test_reads_do_not_wait_for_a_write(run_name, tmp_path):
+    ensure_key(local(tmp_path).child("graph"))
     launch(SlowStore, local(tmp_path), run_name, ATTRIBUTES, CONFIG)
-    client = StoreClient(run_name)
+    client = StoreClient(run_name, local(tmp_path))
     assert client.snapshot(deadline_s=30).version == 0
     with ThreadPoolExecutor(1) as pool:
         writing = pool.submit(client.push, make_push(1))
@@ -189,7 +193,7 @@ def test_eight_writers_that_allow_no_staleness_never_share_a_version(run_name, t
     start_store(local(tmp_path), run_name, ATTRIBUTES, config)
 
     def write(writer: int) -> list[PushReply]:
-        client = connect_store(run_name)
+        client = connect_store(run_name, local(tmp_path))
         replies = []
         for number in range(50):
             push = make_push(writer * 50 + number, client.snapshot().version)
@@ -241,3 +245,39 @@ def test_graph_in_s3_outlives_its_actor(run_name, s3_bucket):
     names = storage.list("graph")
     assert [name for name in names if "snapshot" in name] == [f"graph/snapshot-{n:012d}" for n in (0, 5, 10)]
     assert len([name for name in names if "journal" in name]) == 13
+
+
+def test_a_job_that_only_knows_the_name_of_a_run_cannot_change_its_graph(run_name, tmp_path):
+    client = start_store(local(tmp_path / "run"), run_name, ATTRIBUTES, CONFIG)
+    reader = connect_store(run_name)
+    assert reader.snapshot().version == 0
+    with pytest.raises(GraphError, match="can only read"):
+        reader.push(make_push(1))
+    stranger = local(tmp_path / "other")
+    ensure_key(stranger.child("graph"))
+    assert connect_store(run_name, stranger).push(make_push(1)).refusal is Refusal.UNAUTHORISED
+    assert ray.get(reader.find().push.remote(make_push(1))).refusal is Refusal.UNAUTHORISED
+    assert ray.get(reader.find().push.remote({"edges": "all"})).refusal is Refusal.MALFORMED
+    assert ray.get(reader.find().rollback.remote("back", 0)).refusal is Refusal.UNAUTHORISED
+    assert client.snapshot().version == 0
+    assert connect_store(run_name, local(tmp_path / "run")).push(make_push(1)).applied  # control: with the key it is
+
+
+def test_store_is_started_again_where_the_key_is_another(run_name, tmp_path):
+    old = start_store(local(tmp_path), run_name, ATTRIBUTES, CONFIG)
+    old.push(make_push(1))
+    local(tmp_path).child("graph").delete("key")
+    assert start_store(local(tmp_path), run_name, ATTRIBUTES, CONFIG).push(make_push(2)).version == 2
+    assert old.push(make_push(3)).refusal is Refusal.UNAUTHORISED
+
+
+def test_run_that_is_up_goes_back_through_its_store(run_name, tmp_path):
+    run = local(tmp_path / run_name)
+    client = start_store(run, run_name, ATTRIBUTES, CONFIG)
+    for number in (1, 2):
+        client.push(make_push(number, number - 1))
+    config = GemConfig(run=RunConfig(uri=str(tmp_path), name=run_name))
+    with run_lock(run):
+        assert roll_back(config, run, 1).version == 3
+    assert client.snapshot().digest() != client.at(2).digest()
+    assert (client.snapshot().strength == client.at(1).strength).all()

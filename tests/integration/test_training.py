@@ -147,7 +147,7 @@ def test_all_ranks_follow_a_moving_graph_together(session, folder):
 
     def push_edges():
         wait_for_step(storage, 4)
-        store, generator = connect_store(config.run.name), np.random.default_rng(0)
+        store, generator = connect_store(config.run.name, storage), np.random.default_rng(0)
         while not ended.wait(0.2):
             edge = EdgeUpdate(
                 source="bald",

@@ -88,6 +88,10 @@ def test_the_defaults_are_possible_and_not_shared():
             ("data.batch_size=10", "train.num_workers=4"),
         ),
         (
+            lambda: TrainConfig(num_workers=2, min_workers=3),
+            ("train.min_workers=3", "train.num_workers=2"),
+        ),
+        (
             lambda: GemConfig(objective=ObjectiveConfig(align_batch=9), train=TrainConfig(num_workers=2)),
             ("objective.align_batch=9", "train.num_workers=2"),
         ),

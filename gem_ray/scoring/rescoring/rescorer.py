@@ -16,7 +16,6 @@ from typing import Any
 import ray
 import torch
 from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from gem_ray.config import GemConfig
 from gem_ray.config_json import config_from_json, config_to_json
@@ -24,6 +23,7 @@ from gem_ray.errors import ScorerError
 from gem_ray.graph.staleness import Staleness
 from gem_ray.graph.store import connect_store
 from gem_ray.messages import RescorerStatus
+from gem_ray.placement import coordinator_options
 from gem_ray.scoring.choosing.training_signals import CheckpointSignals
 from gem_ray.scoring.looking.codes import DataImages
 from gem_ray.scoring.looking.samples import CheckpointSamples
@@ -63,7 +63,7 @@ class Rescorer:
             tuple(config.model.attributes),
             Staleness(config.graph.max_staleness),
             scorer=ServeScorer(app, config.scoring.deadline_s),
-            store=connect_store(config.run.name),
+            store=connect_store(config.run.name, run),
             images=images,
             traversals=CheckpointTraversals(run, config.scoring.traversal_steps, images),
             samples=CheckpointSamples(run, images),
@@ -134,13 +134,8 @@ def start_rescorer(config: GemConfig, run: Storage, data: Storage, app: str, mod
         ScorerError: the actor does not start
     """
     stop_rescorer(config.run.name)
-    # A relative path means another folder in the actor's process, and a local one is only there on this machine.
+    # A relative path means another folder in the actor's process.
     folders = [replace(folder, uri=str(folder.local_path)) if folder.is_local else folder for folder in (run, data)]
-    placement = (
-        NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        if run.is_local or data.is_local
-        else "DEFAULT"
-    )
     actor_class: Any = ray.remote(Rescorer)
     actor = actor_class.options(
         name=_actor_name(config.run.name),
@@ -149,7 +144,7 @@ def start_rescorer(config: GemConfig, run: Storage, data: Storage, app: str, mod
         max_restarts=-1,
         max_concurrency=4,
         num_cpus=0,
-        scheduling_strategy=placement,
+        **coordinator_options(config.placement.coordinators, run.is_local or data.is_local),
     ).remote(config_to_json(config), *folders, app, model)
     try:
         ray.get(actor.status.remote(), timeout=START_S)

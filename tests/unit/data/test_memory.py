@@ -26,9 +26,9 @@ def make_table(index: list[int]) -> pa.Table:
     return pa.table({"index": pa.array(index, pa.int64()), "pixels": pa.array(rows, pa.binary(48))})
 
 
-def make_loader(rank: int = 0, world: int = 1) -> MemoryLoader:
+def make_loader(lane: int = 0, num_lanes: int = 1) -> MemoryLoader:
     rows = torch.arange(40, dtype=torch.uint8)[:, None].expand(40, 48).contiguous()
-    return MemoryLoader(rows, SHAPE, num_train=33, batch_size=8, seed=1, rank=rank, world=world)
+    return MemoryLoader(rows, SHAPE, num_train=33, batch_size=8, seed=1, lane=lane, num_lanes=num_lanes)
 
 
 def test_rows_are_put_in_order_whatever_order_they_come_in():

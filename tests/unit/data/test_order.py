@@ -8,9 +8,10 @@ import pytest
 from gem_ray.data.order import (
     Piece,
     epoch_order,
+    lane_batch,
+    lane_pieces,
     missing_pieces,
-    rank_batch,
-    rank_pieces,
+    rank_lanes,
     steps_per_epoch,
     window_order,
     windows,
@@ -34,8 +35,16 @@ def test_an_epoch_is_a_permutation_that_depends_on_seed_and_epoch():
 def test_the_number_of_workers_only_cuts_the_batches(world):
     order = epoch_order(100, 0, 0)
     for step in range(steps_per_epoch(100, 16)):
-        parts = [rank_batch(order, step, 16, rank, world) for rank in range(world)]
+        parts = [lane_batch(order, step, 16, rank, world) for rank in range(world)]
         assert np.array_equal(np.concatenate(parts), order[step * 16 : (step + 1) * 16])
+
+
+@pytest.mark.parametrize("num_lanes", [1, 2, 3, 8])
+def test_each_lane_has_one_rank_and_ranks_have_as_many_to_within_one(num_lanes):
+    for world in range(1, num_lanes + 1):
+        lanes = [rank_lanes(rank, world, num_lanes) for rank in range(world)]
+        assert [lane for mine in lanes for lane in mine] == list(range(num_lanes))
+        assert {len(mine) for mine in lanes} <= {num_lanes // world, num_lanes // world + 1}
 
 
 @pytest.mark.parametrize("world", [1, 2, 3, 5, 7])
@@ -44,7 +53,7 @@ def test_ranks_share_a_streamed_epoch_evenly_and_without_overlap(world, counts):
     counts = np.array(counts)
     everything = []
     for rank in range(world):
-        records = records_of(rank_pieces(counts, 3, 2, rank, world))
+        records = records_of(lane_pieces(counts, 3, 2, rank, world))
         assert abs(len(records) - counts.sum() / world) < 1
         everything += records
     assert len(everything) == len(set(everything)) == counts.sum()
@@ -52,13 +61,13 @@ def test_ranks_share_a_streamed_epoch_evenly_and_without_overlap(world, counts):
 
 def test_a_rank_opens_one_shard_more_than_its_share_at_most():
     for rank in range(4):
-        assert len(rank_pieces(np.full(40, 100), 0, 0, rank, 4)) <= 11
+        assert len(lane_pieces(np.full(40, 100), 0, 0, rank, 4)) <= 11
 
 
 def test_streamed_epochs_visit_shards_in_another_order():
-    first, second = (rank_pieces(np.full(20, 5), 0, epoch, 0, 1) for epoch in (0, 1))
+    first, second = (lane_pieces(np.full(20, 5), 0, epoch, 0, 1) for epoch in (0, 1))
     assert [piece.shard for piece in first] != [piece.shard for piece in second]
-    assert first == rank_pieces(np.full(20, 5), 0, 0, 0, 1)
+    assert first == lane_pieces(np.full(20, 5), 0, 0, 0, 1)
 
 
 def test_windows_hold_all_pieces_in_their_order():

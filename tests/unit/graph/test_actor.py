@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import shutil
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -344,6 +347,42 @@ def test_closing_publishes_the_version_and_frees_the_folder(tmp_path):
     store.close()
     assert (tmp_path / "graph" / "snapshot-000000000003").exists()
     assert open_store(tmp_path).snapshot(None).version == 3
+
+
+def test_copy_taken_while_pushes_go_on_has_every_push_that_was_acknowledged_before(journal_kind, tmp_path):
+    store, ended = open_store(tmp_path / "graph-of-run"), threading.Event()
+    acknowledged, digests = 0, {0: store.snapshot(None).digest()}
+
+    def push_on() -> None:
+        nonlocal acknowledged
+        while not ended.is_set():
+            number = acknowledged + 1
+            store.push(make_push(number, number - 1))
+            digests[number] = store.snapshot(None).digest()
+            acknowledged = number
+
+    pushing = threading.Thread(target=push_on)
+    pushing.start()
+    copies = []
+    try:
+        for attempt in range(8):
+            before = acknowledged
+            copy = tmp_path / f"copy-{attempt}"
+            # A file that is being written has such a name until it is whole, and is gone when its turn comes.
+            shutil.copytree(tmp_path / "graph-of-run", copy, ignore=shutil.ignore_patterns(".tmp-*"))
+            copies.append((copy, before))
+            while acknowledged < before + 4:
+                time.sleep(0.001)
+    finally:
+        ended.set()
+        pushing.join()
+    for folder, before in copies:
+        restored = open_store(folder)
+        version = restored.snapshot(None).version
+        assert before <= version <= acknowledged + 1
+        assert restored.snapshot(None).digest() == digests[version]
+        assert restored.push(make_push(version + 1, version)).version == version + 1
+    assert copies[-1][1] > CONFIG.snapshot_every_pushes, "no copy was taken across a snapshot"
 
 
 def test_what_happens_to_the_graph_is_recorded(tmp_path, recorded):

@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from gem_ray.config import GemConfig
+from gem_ray.config import GemConfig, TrainConfig
 from gem_ray.config_json import config_to_json
 from gem_ray.planning.amounts import first_questions, price_of, stored_bytes, training_hours
 from gem_ray.planning.fitting import fit
@@ -36,7 +36,8 @@ def cluster(train: int = 8, mllm: int = 4, **options: object) -> ClusterShape:
 
 
 def config(*overrides: str) -> GemConfig:
-    return load_config(["cluster=aws", "data.uri=/nowhere", "run.uri=/nowhere", *overrides])
+    """A run on a fixed number of workers, unless told otherwise."""
+    return load_config(["cluster=aws", "data.uri=/nowhere", "run.uri=/nowhere", "train.min_workers=0", *overrides])
 
 
 def test_every_part_lies_on_nodes_of_its_role():
@@ -61,6 +62,20 @@ def test_what_does_not_fit_names_both_sides_and_the_remedy(given, overrides, sai
     problems = make_plan(config(*overrides), given).problems
     assert problems
     assert [word for word in said if not any(word in problem for problem in problems)] == []
+
+
+def test_a_run_that_may_begin_with_fewer_workers_waits_for_no_more_than_those():
+    plan = make_plan(config("train.min_workers=1"), cluster(train=3))
+    assert plan.problems == ()
+    assert plan.at_least.places["training"] == Counter(train=1)
+    assert make_plan(config("train.min_workers=4"), cluster(train=3)).problems
+
+
+def test_a_worker_that_stands_in_for_others_streams_for_each_of_them_and_steps_as_alone():
+    settings = GemConfig(train=TrainConfig(num_workers=8, min_workers=1))
+    alone, one_of_all = (worker_memory(settings, 10**9, 64, workers=workers) for workers in (1, 8))
+    assert alone.resident == 8 * one_of_all.resident
+    assert alone.activations == one_of_all.activations
 
 
 def test_an_mllm_that_may_take_the_gpus_of_training_is_a_deadlock():

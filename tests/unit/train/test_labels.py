@@ -83,7 +83,7 @@ def trained(uri: str, scorer: str) -> dict[str, torch.Tensor]:
     pieces = [Piece(number, 0, shard.count) for number, shard in enumerate(manifest.shards)]
     rows = rows_of([read_piece(pa.table({"id": [0, 1]}), data, manifest, pieces)], manifest)
     loader = MemoryLoader(
-        rows, manifest.shape, num_train=num_train(config.data, manifest), batch_size=8, seed=0, rank=0, world=1
+        rows, manifest.shape, num_train=num_train(config.data, manifest), batch_size=8, seed=0, lane=0, num_lanes=1
     )
     parts = build_parts(config, SIZE, CPU)
     feed = RelationFeed(relations_of(config, data, manifest), CPU, config.graph.refresh_every_steps)

@@ -136,11 +136,11 @@ def test_newer_relations_are_adopted_only_where_all_ranks_agreed_to_look(process
 
 def test_scored_rows_of_all_ranks_together_do_not_depend_on_their_number():
     feed = RelationFeed(make_relations(), CPU, every_steps=1)
-    alone = feed.scored_rows(seed=3, step=5, num_rows=8, rank=0, world=1)
-    together = np.concatenate([feed.scored_rows(seed=3, step=5, num_rows=8, rank=r, world=4) for r in range(4)])
+    alone = feed.scored_rows(seed=3, step=5, num_rows=8, lane=0, num_lanes=1)
+    together = np.concatenate([feed.scored_rows(seed=3, step=5, num_rows=8, lane=r, num_lanes=4) for r in range(4)])
     np.testing.assert_array_equal(alone, together)
 
 
 def test_there_are_no_scored_rows_before_the_first_scan():
     feed = RelationFeed(without_scores(DisGraph.empty(ATTRIBUTES)), CPU, every_steps=1)
-    assert feed.scored_rows(seed=0, step=0, num_rows=8, rank=0, world=1) is None
+    assert feed.scored_rows(seed=0, step=0, num_rows=8, lane=0, num_lanes=1) is None

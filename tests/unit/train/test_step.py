@@ -7,7 +7,15 @@ import torch
 from safetensors.torch import load, save
 
 from gem_ray.config import GemConfig, ModelConfig, ObjectiveConfig, TrainConfig
-from gem_ray.train.step import Inputs, build_parts, load_state_tensors, state_tensors, step_noise, train_step
+from gem_ray.train.step import (
+    Inputs,
+    build_parts,
+    load_state_tensors,
+    state_tensors,
+    step_noise,
+    step_on_lanes,
+    train_step,
+)
 
 CPU = torch.device("cpu")
 SIZE, BATCH, NODES = 32, 8, 3
@@ -175,6 +183,57 @@ def test_bf16_autocast_stays_close_to_fp32():
         assert parts.autocast == (precision == "bf16")
         totals.append(float(run_steps(config, parts, range(3))[-1].total))
     assert totals[1] == pytest.approx(totals[0], rel=5e-3)
+
+
+def two_lanes():
+    whole = make_inputs(with_prior=True)
+    half = BATCH // 2
+    first, second = (
+        whole._replace(
+            images=whole.images[rows],
+            noise=whole.noise[rows],
+            prior_noise=whole.prior_noise[rows],
+            scored_images=whole.scored_images[rows.start // 2 : rows.stop // 2],
+            targets=whole.targets[rows.start // 2 : rows.stop // 2],
+        )
+        for rows in (slice(0, half), slice(half, BATCH))
+    )
+    return whole, first, second
+
+
+def gradients(lanes, share, **objective):
+    config = make_config(**objective)
+    parts = build_parts(config, SIZE, CPU)
+    terms, critic_losses, _ = step_on_lanes(parts, lanes, share, config.objective)
+    modules = {"gem": parts.gem, **{name: critic.module for name, critic in parts.critics.items()}}
+    found = {
+        f"{name}.{path}": parameter.grad.clone()
+        for name, module in modules.items()
+        for path, parameter in module.named_parameters()
+        if parameter.grad is not None
+    }
+    return terms, critic_losses, found
+
+
+def test_a_rank_with_two_lanes_has_the_mean_gradient_of_two_ranks_with_one():
+    objective = {"adversarial_weight": 0.5, "cross_covariance_weight": 3.0}
+    _, first, second = two_lanes()
+    both = gradients([first, second], 0.5, **objective)
+    apart = [gradients([lane], 1.0, **objective) for lane in (first, second)]
+    assert float(both[0].total) == pytest.approx(sum(float(terms.total) for terms, _, _ in apart) / 2, rel=1e-6)
+    critic = "discriminator"
+    assert any(name.startswith(critic) for name in both[2])
+    for name, gradient in both[2].items():
+        if not name.startswith(critic):  # a critic learns on the model's outputs, which the first step has changed
+            mean = (apart[0][2][name] + apart[1][2][name]) / 2
+            torch.testing.assert_close(gradient, mean, rtol=1e-5, atol=1e-6)
+
+
+def test_a_lane_is_not_half_a_batch_for_terms_that_couple_images():
+    whole, first, second = two_lanes()
+    terms = [gradients(lanes, share)[0] for lanes, share in (([whole], 1.0), ([first, second], 0.5))]
+    assert float(terms[0].reconstruction) == pytest.approx(float(terms[1].reconstruction), rel=1e-5)
+    assert float(terms[0].cross_covariance) != pytest.approx(float(terms[1].cross_covariance), rel=1e-3)
 
 
 def test_noise_is_a_function_of_seed_step_and_purpose():

@@ -14,7 +14,7 @@ from gem_ray.train.relation_feed import RelationFeed, without_scores
 from gem_ray.train.run_log import RunLog
 from gem_ray.train.step import build_parts, state_tensors
 from gem_ray.train.trainer import run_storage
-from gem_ray.train.worker import publish_checkpoint, resume, to_float
+from gem_ray.train.worker import publish_checkpoint, resume
 
 CPU = torch.device("cpu")
 
@@ -74,10 +74,3 @@ def test_a_full_disk_is_reported_and_the_last_good_checkpoint_stays(process_grou
         publish_checkpoint(config, run, parts, feed, influence_of_one_step(parts), 6, log)
     assert complete_steps(run) == [5]
     assert load_checkpoint(run).step == 5
-
-
-@pytest.mark.parametrize("channels_last", [True, False])
-def test_bytes_become_floats_in_the_unit_interval(channels_last):
-    x = to_float(torch.tensor([0, 51, 255], dtype=torch.uint8).view(1, 3, 1, 1), CPU, channels_last)
-    assert x.dtype == torch.float32
-    torch.testing.assert_close(x.flatten(), torch.tensor([0.0, 0.2, 1.0]))
