@@ -62,8 +62,9 @@ class ForgetsIds(WindowStore):
 class ForgetsJournal(WindowStore):
     """Control: every incarnation begins anew, as if nothing had been written."""
 
-    def __init__(self, run_storage: Storage, *arguments) -> None:
-        super().__init__(run_storage.child(f"incarnation-{os.getpid()}"), *arguments)
+    def __init__(self, run_storage: Storage, *arguments, authenticated: bool) -> None:
+        # There is no key in a folder of its own.
+        super().__init__(run_storage.child(f"incarnation-{os.getpid()}"), *arguments, authenticated=False)
 
 
 @dataclass
@@ -197,7 +198,7 @@ def test_twenty_kills_lose_no_acknowledged_push_and_repeat_none(run_name, tmp_pa
 
 
 def test_kills_of_a_store_on_s3_lose_and_repeat_nothing(run_name, s3_endpoint):
-    storage = Storage("s3://chaos/run", StorageConfig(endpoint_url=s3_endpoint))
+    storage = Storage("s3://chaos/store-kills", StorageConfig(endpoint_url=s3_endpoint))
     outcome = run_chaos(WindowStore, storage, run_name, kills=5, pushes=100)
     assert len(set(outcome.killed)) == 5
     assert len(outcome.acknowledged) >= 100
