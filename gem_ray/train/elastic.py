@@ -44,10 +44,11 @@ class RoomScalingPolicy(ElasticScalingPolicy):
         return decision if grows else NoopDecision()
 
     def _count_possible_workers(self, reserved_resources: Resources) -> int:
+        role = self.scaling_config.label_selector or {}
         addresses = {
             node["NodeID"]: (str(node["NodeManagerAddress"]), int(node["NodeManagerPort"]))
             for node in ray.nodes()
-            if node["Alive"]
+            if node["Alive"] and role.items() <= node["Labels"].items()
         }
         draining = ray._private.state.state.get_draining_nodes()
         count: int = super()._count_possible_workers(with_room(reserved_resources, addresses, draining, answers))
@@ -79,7 +80,7 @@ def with_room(
 
     Args:
         reserved: resources by node
-        addresses: host and port of the live nodes' own processes
+        addresses: host and port of the own processes of live nodes that workers may run on
         draining: nodes that are about to be taken away
         answers: whether something listens there
     """

@@ -11,6 +11,8 @@ from ray.train.v2._internal.execution.scaling_policy import ElasticScalingPolicy
 from ray.train.v2._internal.execution.worker_group import WorkerGroupPollStatus
 from ray.train.v2._internal.execution.worker_group.poll import WorkerStatus
 
+from gem_ray.config.placement import ROLE
+from gem_ray.placement import label_selector
 from gem_ray.train.elastic import RoomScalingPolicy, answers, with_room
 
 RESERVED = {"a": {"CPU": 1.0}, "b": {"CPU": 2.0}, "c": {"CPU": 1.0}}
@@ -50,6 +52,29 @@ def test_a_node_that_is_dead_leaves_or_does_not_answer_has_none():
     assert set(with_room(RESERVED, live, {}, everyone)) == {"b", "c"}
     assert set(with_room(RESERVED, ADDRESSES, {"b": 0}, everyone)) == {"a", "c"}
     assert set(with_room(RESERVED, ADDRESSES, {}, lambda host, port: host != "10.0.0.3")) == {"a", "b"}
+
+
+def test_a_node_of_another_role_has_no_room_and_any_has_where_no_role_is_asked_for(monkeypatch):
+    roles = {"a": "train", "b": "stable", "c": "train"}
+    nodes = [
+        {
+            "NodeID": node,
+            "Alive": node != "c",
+            "NodeManagerAddress": host,
+            "NodeManagerPort": port,
+            "Labels": {ROLE: roles[node], "ray.io/node-id": node},
+        }
+        for node, (host, port) in ADDRESSES.items()
+    ]
+    monkeypatch.setattr(ray, "nodes", lambda: nodes)
+    monkeypatch.setattr("ray._private.state.state.get_draining_nodes", dict)
+    monkeypatch.setattr("gem_ray.train.elastic.answers", everyone)
+
+    def room(role: str) -> int:
+        scaling = ray.train.ScalingConfig(num_workers=(1, 4), label_selector=label_selector(role))
+        return RoomScalingPolicy(scaling)._count_possible_workers(RESERVED)
+
+    assert (room("train"), room("stable"), room("")) == (1, 2, 3)
 
 
 def test_something_that_listens_answers_and_nothing_does_not():
