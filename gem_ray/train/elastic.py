@@ -44,7 +44,7 @@ class RoomScalingPolicy(ElasticScalingPolicy):
         return decision if grows else NoopDecision()
 
     def _count_possible_workers(self, reserved_resources: Resources) -> int:
-        role = self.scaling_config.label_selector or {}
+        role: Any = self.scaling_config.label_selector or {}  # one for all workers, see ``trainer.scaling``
         addresses = {
             node["NodeID"]: (str(node["NodeManagerAddress"]), int(node["NodeManagerPort"]))
             for node in ray.nodes()
