@@ -37,10 +37,10 @@ ENOUGH, ACKNOWLEDGED = "enough", "acknowledged"
 def make_config(folder: Path, steps: int, num_workers: int = 2) -> GemConfig:
     return GemConfig(
         run=RunConfig(uri=str(folder / "runs"), name=RUN),
-        data=DataConfig(uri=str(folder / "faces"), batch_size=16, holdout=64),
+        data=DataConfig(uri=str(folder / "faces"), batch_size=24, holdout=64),
         prepare=PrepareConfig(num_images=256, image_size=32, concurrency=1),
         model=ModelConfig(attributes=list(ATTRIBUTES), residual_dim=4),
-        objective=ObjectiveConfig(align_weight=0.0),
+        objective=ObjectiveConfig(align_weight=0.0, align_batch=24),
         graph=GraphConfig(poll_every_s=0.5, keep_versions=100_000),
         train=TrainConfig(steps=steps, num_workers=num_workers, checkpoint_every_steps=10, log_every_steps=2),
         scoring=ScoringConfig(scorer="none"),
