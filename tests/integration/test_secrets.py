@@ -24,7 +24,7 @@ from pathlib import Path
 import boto3
 import pytest
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
 CANARIES = {
     "AWS_ACCESS_KEY_ID": "AKIACANARY7Q2WMZ4X6B",
     "AWS_SECRET_ACCESS_KEY": "canary/Secret+9fK2vQ7xLmN4pRtY8wZ1aB3cD5eF6gH0",
@@ -62,6 +62,7 @@ SEARCHED = (
     "logs/raylet.out",
     "logs/worker-",
     "logs/dashboard_agent",
+    "logs/serve/replica_",
     "command line",
 )
 
@@ -103,7 +104,7 @@ def job(pipeline: Pipeline, name: str, arguments: list[str], environment: dict[s
 
 @pytest.fixture(scope="module")
 def pipeline(s3_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
-    """Draw, train, report, evaluate, and fail in three ways, all with the canaries in the environment."""
+    """Draw, train with labels and with the MLLM, report, evaluate, and fail in three ways, all with the canaries."""
     folder = tmp_path_factory.mktemp("pipeline")
     temporary = Path("/tmp", f"gs-{os.getpid()}")  # short: Ray's sockets are in it
     temporary.mkdir()
@@ -134,7 +135,6 @@ def pipeline(s3_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         "train.checkpoint_every_steps=20",
         "train.log_every_steps=2",
         "train.log_every_s=0.1",
-        "scoring.scorer=labels",
     ]
     quick = ["evaluate.num_images=64", "evaluate.sample_images=50", "evaluate.metrics=[mig,tad]"]
     found = Pipeline()
@@ -142,7 +142,9 @@ def pipeline(s3_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     watching = threading.Thread(target=watch, args=(found, temporary / "ray", ended))
     watching.start()
     try:
-        job(found, "train", ["-m", "jobs.train", *stored, *trained], environment, folder)
+        job(found, "train", ["-m", "jobs.train", *stored, *trained, "scoring.scorer=labels"], environment, folder)
+        asking = [f"train.steps={2 * STEPS}", "scoring.initial_images=64", "scoring.round_every_s=600"]
+        job(found, "ask the MLLM", ["-m", "jobs.train", *stored, *trained, *asking], environment, folder)
     finally:
         ended.set()
         watching.join()
@@ -200,15 +202,23 @@ def dashboard_pages(temporary: Path) -> list[str]:
 
 
 def test_the_jobs_end_as_they_should_and_errors_say_why(pipeline):
-    assert pipeline.codes == {
-        "train": 0, "report": 0, "evaluate": 0, "wrong endpoint": 2, "wrong bucket": 2, "interpolation": 2
-    }, {name: text[-2000:] for name, text in pipeline.places.items() if name.startswith("std")}  # fmt: skip
+    ends = {"wrong endpoint": 2, "wrong bucket": 2, "interpolation": 2}
+    assert pipeline.codes == {"train": 0, "ask the MLLM": 0, "report": 0, "evaluate": 0} | ends, {
+        name: text[-2000:] for name, text in pipeline.places.items() if name.startswith("std")
+    }
     assert b"http://127.0.0.1:9" in pipeline.places["stderr of wrong endpoint"]
     assert b"no such bucket" in pipeline.places["stderr of wrong bucket"]
 
 
 def test_no_canary_is_anywhere(pipeline):
     assert hits(pipeline.places) == []
+
+
+def test_the_key_of_the_runs_graph_is_in_its_own_object_and_nowhere_else(pipeline):
+    place = "object runs/canary/graph/key"
+    key = pipeline.places[place].strip()
+    assert len(key) == 64
+    assert [name for name, content in pipeline.places.items() if key in content] == [place]
 
 
 def test_everything_was_searched(pipeline):
