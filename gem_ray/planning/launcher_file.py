@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from gem_ray.config.placement import ROLE
 from gem_ray.errors import ConfigError
-from gem_ray.planning.nodes import ROLE, ClusterShape, NodeType
+from gem_ray.planning.nodes import ClusterShape, NodeType
 
 
 def read_launcher(content: dict[str, Any], name: str) -> ClusterShape:

@@ -6,10 +6,6 @@ from dataclasses import dataclass
 
 import psutil
 
-from gem_ray.config.placement import ROLE
-
-__all__ = ["ROLE", "NodeType"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class NodeType:

@@ -6,8 +6,9 @@ import json
 import re
 from typing import Any
 
+from gem_ray.config.placement import ROLE
 from gem_ray.errors import ConfigError
-from gem_ray.planning.nodes import ROLE, ClusterShape, NodeType
+from gem_ray.planning.nodes import ClusterShape, NodeType
 
 HOLDERS = {"RayCluster": (), "RayJob": ("rayClusterSpec",), "RayService": ("rayClusterConfig",)}
 # Decimal and binary suffixes of Kubernetes' quantities.

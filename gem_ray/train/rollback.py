@@ -7,7 +7,7 @@ from contextlib import ExitStack
 
 from gem_ray.config import GemConfig, GraphConfig
 from gem_ray.config_json import config_from_json
-from gem_ray.errors import ConfigError
+from gem_ray.errors import ConfigError, GraphError
 from gem_ray.evaluation.stored_graph import newest_graph
 from gem_ray.graph.actor import GraphStore
 from gem_ray.graph.store import connect_store
@@ -29,7 +29,7 @@ def roll_back(config: GemConfig, run: Storage, version: int) -> PushReply:
     Raises:
         NotKeptError: the version is not kept
         ConfigError: the run is up, but no Ray is to be found
-        DataError, GraphError, StorageError: no such run, a damaged graph, or storage that fails
+        DataError, GraphError, StorageError: no such run, a damaged graph, a store that refuses, or storage that fails
     """
     newest = newest_graph(run)
     with ExitStack() as stack:
@@ -37,7 +37,13 @@ def roll_back(config: GemConfig, run: Storage, version: int) -> PushReply:
             stack.enter_context(run_lock(run))
         except ConfigError:
             stack.enter_context(running_ray(config))
-            return connect_store(config.run.name, run).rollback(version)
+            reply = connect_store(config.run.name, run).rollback(version)
+            if reply.refusal is not None:
+                raise GraphError(
+                    f"the store of run {config.run.name!r} refused to go back to version {version}: "
+                    f"{reply.refusal.value}: {reply.detail}"
+                ) from None
+            return reply
         store = GraphStore(run, config.run.name, newest.attributes, _graph_config(run))
         try:
             return store.rollback(f"rollback-{uuid.uuid4().hex}", version)  # type: ignore[operator]
@@ -47,6 +53,6 @@ def roll_back(config: GemConfig, run: Storage, version: int) -> PushReply:
 
 def _graph_config(run: Storage) -> GraphConfig:
     try:
-        return config_from_json(run.read_bytes("config.json").decode()).graph
+        return config_from_json(run.read_bytes("config.json")).graph
     except FileNotFoundError:  # only the graph was copied
         return GraphConfig()

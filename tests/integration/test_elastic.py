@@ -534,7 +534,7 @@ def test_a_notice_costs_no_step(cluster: Cluster):
     run.stop()
 
 
-def test_a_worker_that_hangs_is_ended_in_a_minute_and_a_quarter(cluster: Cluster):
+def test_a_worker_that_hangs_is_found_in_half_a_minute(cluster: Cluster):
     cluster.keep_only(NODES[0])
     run = cluster.train(make_config(cluster, "hanging"))
     run.wait_for(lambda: run.step() >= 2 * EVERY + 3, 120)
@@ -543,7 +543,7 @@ def test_a_worker_that_hangs_is_ended_in_a_minute_and_a_quarter(cluster: Cluster
     found_s = run.wait_for(lambda: not hanging.is_running() or hanging.status() == psutil.STATUS_ZOMBIE, 90)
     run.wait_for(lambda: len(run.starts()) > 1, 120)
     print(f"ended after {found_s:.1f} s")
-    assert found_s < 75
+    assert found_s < 30
     run.stop()
 
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import fcntl
 import os
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import pytest
 
 from gem_ray.config import GemConfig, GraphConfig, RunConfig, StorageConfig
-from gem_ray.errors import ConfigError, DataError, NotKeptError
+from gem_ray.errors import ConfigError, DataError, GraphError, NotKeptError
 from gem_ray.evaluation.stored_graph import newest_graph
 from gem_ray.graph.actor import GraphStore
-from gem_ray.messages import EdgeUpdate, EvidenceKind, Push
+from gem_ray.messages import EdgeUpdate, EvidenceKind, Push, PushReply, Refusal
 from gem_ray.storage import Storage
 from gem_ray.train.rollback import roll_back
-from gem_ray.train.run_lock import LOCK
+from gem_ray.train.run_lock import LOCK, run_lock
 
 NAMES = ("bald", "beard", "male")
 
@@ -64,6 +66,15 @@ def test_version_that_is_not_kept_is_refused_and_nothing_changes(run, config):
 def test_folder_without_a_graph_is_no_run(tmp_path, config):
     with pytest.raises(DataError, match="holds no graph"):
         roll_back(config, Storage(str(tmp_path / "nothing"), StorageConfig()), 0)
+
+
+def test_what_the_store_of_a_run_that_is_up_refuses_is_an_error_and_no_success(run, config, monkeypatch):
+    refused = PushReply(version=3, applied=False, refusal=Refusal.UNAUTHORISED, detail="another key")
+    store = SimpleNamespace(rollback=lambda version: refused)
+    monkeypatch.setattr("gem_ray.train.rollback.running_ray", lambda config: nullcontext())
+    monkeypatch.setattr("gem_ray.train.rollback.connect_store", lambda name, storage: store)
+    with run_lock(run), pytest.raises(GraphError, match="refused to go back to version 1: unauthorised: another key"):
+        roll_back(config, run, 1)
 
 
 def test_run_that_is_up_is_asked_through_its_cluster(run, config, monkeypatch):
