@@ -135,19 +135,33 @@ class Storage:
         return self.read_bytes(name, lambda data: hashlib.sha256(data).hexdigest() == sha256)
 
     def read_ranges(self, ranges: Sequence[ByteRange]) -> list[bytes]:
-        """Many parts of objects in one go (at the same time, where the store can)."""
-        paths = [self.path(part.name) for part in ranges]
-        starts, stops = [part.start for part in ranges], [part.stop for part in ranges]
+        """Many parts of objects in one go (at the same time, where the store can); a try reads what others missed."""
+        found: dict[int, bytes] = {}
 
-        def read() -> list[bytes]:
-            found = self.fs.cat_ranges(paths, starts, stops, on_error="raise")
-            for part, data in zip(ranges, found, strict=True):
-                if len(data) != part.stop - part.start:
-                    raise OSError(f"{part.name} gave {len(data)} bytes of {part.stop - part.start}")
-            return found
+        def read_missing() -> None:
+            missing = [position for position in range(len(ranges)) if position not in found]
+            parts = [ranges[position] for position in missing]
+            answers = self.fs.cat_ranges(
+                [self.path(part.name) for part in parts],
+                [part.start for part in parts],
+                [part.stop for part in parts],
+                on_error="return",
+            )
+            faults: list[BaseException] = []
+            for position, part, answer in zip(missing, parts, answers, strict=True):
+                if isinstance(answer, BaseException):
+                    faults.append(answer)
+                elif len(answer) != part.stop - part.start:
+                    faults.append(OSError(f"{part.name} gave {len(answer)} bytes of {part.stop - part.start}"))
+                else:
+                    found[position] = answer
+            if faults:
+                raise min(faults, key=lambda fault: not isinstance(fault, PERMANENT))
 
         whole = f"{ranges[0].name} and {len(ranges) - 1} more" if len(ranges) > 1 else ranges[0].name if ranges else ""
-        return self.attempt(f"read {whole}", read) if ranges else []
+        if ranges:
+            self.attempt(f"read {whole}", read_missing)
+        return [found[position] for position in range(len(ranges))]
 
     def sizes(self) -> dict[str, int]:
         """Size in bytes of every object in the folder by its name, sorted; empty where there is no such folder."""

@@ -6,9 +6,11 @@ import os
 import pickle
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from typing import ClassVar
 
 import pytest
 from botocore.exceptions import NoCredentialsError
+from fsspec.implementations.memory import MemoryFileSystem
 
 from gem_ray.config import StorageConfig
 from gem_ray.errors import ConfigError, StorageError
@@ -71,6 +73,35 @@ def test_a_range_beyond_the_end_is_a_fault(storage):
     quick = Storage(storage.uri, StorageConfig(attempts=1))
     with pytest.raises(StorageError, match="a gave 2 bytes of 8"):
         quick.read_ranges([ByteRange("a", 2, 10)])
+
+
+class OneAtATime(MemoryFileSystem):
+    """Answers the first of many ranges and refuses the others, as a store does that is asked too much."""
+
+    protocol, cachable = "memory", False
+    asked: ClassVar[list[int]] = []
+
+    def cat_ranges(self, paths, starts, ends, **options):
+        self.asked.append(len(paths))
+        answers = super().cat_ranges(paths, starts, ends, **options)
+        return answers[:1] + [
+            found if isinstance(found, FileNotFoundError) else OSError("slow down") for found in answers[1:]
+        ]
+
+
+def test_a_try_reads_only_what_the_ones_before_missed(monkeypatch):
+    monkeypatch.setattr("gem_ray.storage.time.sleep", lambda seconds: None)
+    storage = Storage("memory://ranges", StorageConfig(attempts=3))
+    storage.write_bytes("a", b"0123456789")
+    storage.__dict__["fs"] = OneAtATime()
+    ranges = [ByteRange("a", start, start + 2) for start in range(4)]
+    assert storage.read_ranges(ranges[:3]) == [b"01", b"12", b"23"]
+    assert OneAtATime.asked == [3, 2, 1]
+    with pytest.raises(StorageError, match=r"try 3 of 3.*slow down"):
+        storage.read_ranges(ranges)
+    with pytest.raises(FileNotFoundError, match="b"):
+        storage.read_ranges([*ranges, ByteRange("b", 0, 1)])
+    assert OneAtATime.asked[6:] == [5]
 
 
 @pytest.mark.parametrize("name", ["../x", "/x", "a/../../x", "a//b", "", ".", "a/.", "a\\b", "a\0b", "s3://b/x"])
