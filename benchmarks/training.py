@@ -35,9 +35,10 @@ from gem_ray.train.ray_session import ray_session
 from gem_ray.train.relation_feed import RelationFeed, without_scores
 from gem_ray.train.relation_source import start_poller
 from gem_ray.train.run_log import RunLog
+from gem_ray.train.saving import publish_checkpoint
 from gem_ray.train.step import build_parts, train_step
 from gem_ray.train.trainer import scaling
-from gem_ray.train.worker import make_inputs, publish_checkpoint, wrap_for_world
+from gem_ray.train.worker import make_inputs, wrap_for_world
 
 STEPS = 3
 RESULT = "result.json"

@@ -34,7 +34,7 @@ from gem_ray.train.elastic import ElasticTrainer
 from gem_ray.train.failures import StopOnOwnErrors, StopOnRepeats, fit, interrupts_as_keyboard
 from gem_ray.train.links import say_links
 from gem_ray.train.ray_session import ray_session
-from gem_ray.train.restarts import CountRestarts
+from gem_ray.train.restarts import CountRestarts, EndFailedGroupsSoon
 from gem_ray.train.run_lock import run_lock
 from gem_ray.train.worker import train_worker
 
@@ -176,7 +176,12 @@ def build_trainer(config: GemConfig, run: Storage, data: Storage, graph: DisGrap
     Raises:
         DataError: damaged data, or fewer images than one batch
     """
-    callbacks: list[Any] = [StopOnOwnErrors(), StopOnRepeats(config.train.max_failures), CountRestarts(config.run.name)]
+    callbacks: list[Any] = [
+        StopOnOwnErrors(),
+        StopOnRepeats(config.train.max_failures),
+        CountRestarts(config.run.name),
+        EndFailedGroupsSoon(),
+    ]
     return ElasticTrainer(
         train_worker,
         train_loop_config={"config": config_to_json(config), "graph": graph.to_json()},

@@ -23,7 +23,7 @@ from gem_ray.models.learner import learned_offset
 from gem_ray.scoring.choosing.selection import FRESH_LOOK, EdgeSignals, SignalWeights
 
 INFLUENCE = "edge_influence"
-"""Key of the influence in a checkpoint's state, written by ``train.worker``."""
+"""Key of the influence in a checkpoint's state, written by ``train.saving``."""
 
 
 def learned_strength(model: Mapping[str, Tensor], strength: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""What the loop does beside stepping: checkpoints that fail say so and leave the last good one."""
+"""Checkpoints that a run goes on from, and ones that fail say so and leave the last good one."""
 
 import resource
 
@@ -12,9 +12,9 @@ from gem_ray.graph.disgraph import DisGraph
 from gem_ray.train.influence import EdgeInfluence
 from gem_ray.train.relation_feed import RelationFeed, without_scores
 from gem_ray.train.run_log import RunLog
+from gem_ray.train.saving import publish_checkpoint, resume
 from gem_ray.train.step import build_parts, state_tensors
 from gem_ray.train.trainer import run_storage
-from gem_ray.train.worker import publish_checkpoint, resume
 
 CPU = torch.device("cpu")
 
