@@ -88,6 +88,7 @@ def in_turn(
     pauses: int,
     share: float = PLANTED,
     clock: Callable[[], float] = time.perf_counter,
+    between: Callable[[], object] = lambda: None,
 ) -> Turns:
     """Time A, B and A with a planted pause, in this order and then backwards, after one of each that does not count.
 
@@ -97,6 +98,7 @@ def in_turn(
         share: of the time of A that the pauses take together
         clock: what seconds are read from; processor time, where one process does all, is touched less by others on the
             machine, and then A must ``spend`` its pauses
+        between: done before each call, outside of its time
     """
     b()
     pause_s = share * min(seconds(lambda: a(0.0), clock) for _ in range(2)) / pauses
@@ -108,6 +110,7 @@ def in_turn(
     ]
     for number in range(repeats):
         for times, call in calls if number % 2 else reversed(calls):
+            between()
             times.append(seconds(call, clock))
     return turns
 

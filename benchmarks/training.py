@@ -35,7 +35,7 @@ from gem_ray.train.ray_session import ray_session
 from gem_ray.train.relation_feed import RelationFeed, without_scores
 from gem_ray.train.relation_source import start_poller
 from gem_ray.train.run_log import RunLog
-from gem_ray.train.saving import publish_checkpoint
+from gem_ray.train.saving import Saver
 from gem_ray.train.step import build_parts, train_step
 from gem_ray.train.trainer import scaling
 from gem_ray.train.worker import make_inputs, wrap_for_world
@@ -106,11 +106,16 @@ def worker(settings: dict[str, object]) -> None:
     def timed(next_batch: Callable[[], Batch], feed: RelationFeed) -> Turns:
         return in_turn(lambda p: steps(next_batch, feed, p), in_memory, repeats, STEPS, clock=time.process_time)
 
+    saver = Saver(config, run, parts, quiet, influence, log, report=lambda step: None)
+
     def save(pause_s: float) -> None:
-        publish_checkpoint(config, run, parts, quiet, influence, next(counter), log)
+        saver.begin(next(counter))
         time.sleep(pause_s)
 
-    turns = {"ingest": timed(lambda: next(real), quiet), "checkpoint": in_turn(save, in_memory, repeats, 1)}
+    turns = {"ingest": timed(lambda: next(real), quiet)}
+    turns["checkpoint"] = in_turn(save, in_memory, repeats, 1, between=saver.wait)
+    saver.wait()
+    saver.close()
     poller = start_poller(config, run, 0) if rank == 0 else None
     followed = RelationFeed(start, device, config.graph.refresh_every_steps, poller)
     turns["poller"] = timed(lambda: fixed, followed)

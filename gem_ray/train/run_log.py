@@ -1,7 +1,7 @@
 """What a run writes down as it goes: ``metrics.jsonl`` and TensorBoard events, kept in step with the checkpoints.
 
 On a local folder lines are appended where they belong. Remote storage has no append: there the files grow in a
-temporary folder and are uploaded at every ``publish``.
+temporary folder and are uploaded with every checkpoint.
 """
 
 from __future__ import annotations
@@ -50,17 +50,17 @@ class RunLog:
         self._file.write(json.dumps(line) + "\n")
         self._file.flush()
 
-    def publish(self) -> None:
-        """Bring the files to remote storage; nothing to do on a local folder."""
+    def remote_files(self) -> dict[str, bytes]:
+        """What remote storage is to hold, by name, as of now; nothing where the run lies on a local folder."""
         self._tensorboard.flush()
         if self._run.is_local:
-            return
-        for path in [self._path, *sorted((self._folder / TENSORBOARD).rglob("*"))]:
-            if path.is_file():
-                self._run.write_bytes(path.relative_to(self._folder).as_posix(), path.read_bytes())
+            return {}
+        paths = [self._path, *sorted((self._folder / TENSORBOARD).rglob("*"))]
+        return {path.relative_to(self._folder).as_posix(): path.read_bytes() for path in paths if path.is_file()}
 
     def close(self) -> None:
-        """Publish and close."""
-        self.publish()
+        """Bring everything to storage and close."""
+        for name, data in self.remote_files().items():
+            self._run.write_bytes(name, data)
         self._file.close()
         self._tensorboard.close()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import torch
@@ -49,50 +51,107 @@ def is_checkpoint_due(config: GemConfig, done: int) -> bool:
     return done % config.train.checkpoint_every_steps == 0 or done == config.train.steps
 
 
-def publish_checkpoint(
-    config: GemConfig,
-    run: Storage,
-    parts: Parts,
-    feed: RelationFeed,
-    influence: EdgeInfluence,
-    step: int,
-    log: RunLog | None,
-) -> None:
-    """Rank 0 writes; all ranks learn whether it worked, so that none waits for one that has given up."""
-    failure = b""
-    if log is not None:
-        model, optimizer = state_tensors(parts)
+class Saver:
+    """Writes checkpoints while training goes on: one at a time, on rank 0, from a copy of the state.
+
+    Each method is a collective: all ranks call it at the same steps, so that all learn of a failure together.
+
+    Args:
+        log: on rank 0, which writes; None on the others
+        report: called on all ranks with the step of a checkpoint that is in storage, whole
+
+    Raises:
+        TrainingError: from every method, on all ranks: the checkpoint under way could not be written
+    """
+
+    def __init__(
+        self,
+        config: GemConfig,
+        run: Storage,
+        parts: Parts,
+        feed: RelationFeed,
+        influence: EdgeInfluence,
+        log: RunLog | None,
+        report: Callable[[int], None],
+    ) -> None:
+        self._config, self._run, self._parts, self._feed = config, run, parts, feed
+        self._influence, self._log, self._report = influence, log, report
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._under_way: Future[None] | None = None
+        self._step: int | None = None  # of what is under way; known to all ranks
+
+    def begin(self, step: int) -> None:
+        """Copy the state and start to write it; waits for the checkpoint before, where that is still under way."""
+        self.wait()
+        self._step = step
+        if self._log is not None:
+            self._under_way = self._thread.submit(self._write, self._copied(step), self._log.remote_files())
+
+    def look(self, step: int) -> None:
+        """Report what is under way if it is done by now."""
+        if self._step is None or step % self._config.graph.refresh_every_steps:
+            return
+        done = self._under_way is not None and self._under_way.done()
+        shared = torch.tensor([done], dtype=torch.uint8, device=self._parts.device)
+        dist.broadcast(shared, 0)
+        if shared:
+            self.wait()
+
+    def wait(self) -> None:
+        """Wait for what is under way, if anything is, and report it."""
+        if self._step is None:
+            return
+        failure = b""
+        if self._under_way is not None:
+            try:
+                self._under_way.result()
+            except GemRayError as error:
+                telemetry.add_count("gem_checkpoint_failures", 1, run=self._config.run.name)
+                failure = str(error).encode()
+        reason, step = broadcast_bytes(failure, self._parts.device), self._step
+        self._step = self._under_way = None
+        if reason:
+            raise TrainingError(
+                f"checkpoint of step {step} could not be written: {reason.decode()}; "
+                "the last good checkpoint is kept, make room and run the same command again"
+            )
+        self._report(step)
+
+    def close(self) -> None:
+        """Let a write that is under way end; no collective, since other ranks may be gone."""
+        self._thread.shutdown()
+
+    def _copied(self, step: int) -> Checkpoint:
+        model, optimizer = state_tensors(self._parts)
         state: dict[str, Any] = {
-            "config": config_to_json(config),
-            "image_size": parts.gem.image_size,
+            "config": config_to_json(self._config),
+            "image_size": self._parts.gem.image_size,
             "time": time.time(),
-            INFLUENCE: influence.take(),
+            INFLUENCE: self._influence.take(),
             "world": dist.get_world_size(),
         }
-        checkpoint = Checkpoint(
-            step=step, model=model, optimizer=optimizer, graph_json=feed.relations.graph.to_json(), state=state
+        return Checkpoint(
+            step=step,
+            model={name: tensor.detach().to("cpu", copy=True) for name, tensor in model.items()},
+            optimizer={name: tensor.detach().to("cpu", copy=True) for name, tensor in optimizer.items()},
+            graph_json=self._feed.relations.graph.to_json(),
+            state=state,
         )
+
+    def _write(self, checkpoint: Checkpoint, beside: dict[str, bytes]) -> None:
         started = time.monotonic()
-        try:
-            num_bytes = save_checkpoint(run, checkpoint, config.train.keep_checkpoints)
-            log.publish()
-            record_published(config.run.name, step, num_bytes, time.monotonic() - started, feed)
-        except GemRayError as error:
-            telemetry.add_count("gem_checkpoint_failures", 1, run=config.run.name)
-            failure = str(error).encode()
-    reason = broadcast_bytes(failure, parts.device)
-    if reason:
-        raise TrainingError(
-            f"checkpoint of step {step} could not be written: {reason.decode()}; "
-            "the last good checkpoint is kept, make room and run the same command again"
-        )
+        num_bytes = save_checkpoint(self._run, checkpoint, self._config.train.keep_checkpoints)
+        for name, data in beside.items():
+            self._run.write_bytes(name, data)
+        graph = DisGraph.from_json(checkpoint.graph_json)
+        record_published(self._config.run.name, checkpoint.step, num_bytes, time.monotonic() - started, graph)
 
 
-def record_published(run_name: str, step: int, num_bytes: int, seconds: float, feed: RelationFeed) -> None:
+def record_published(run_name: str, step: int, num_bytes: int, seconds: float, graph: DisGraph) -> None:
     """Export what a checkpoint took, and how far what the model shows is from the relations it was trained on."""
     telemetry.set_gauge("gem_checkpoint_step", step, run=run_name)
     telemetry.add_count("gem_checkpoint_bytes", num_bytes, run=run_name)
     telemetry.observe("gem_checkpoint_seconds", seconds, run=run_name)
-    gap = relation_fidelity(feed.relations.graph)
+    gap = relation_fidelity(graph)
     if gap is not None:
         telemetry.set_gauge("gem_relation_fidelity_gap", gap, run=run_name)

@@ -28,10 +28,10 @@ from gem_ray.train.collectives import gather_numbers
 from gem_ray.train.influence import EdgeInfluence
 from gem_ray.train.measurements import Measurements
 from gem_ray.train.notice import Notice, wait_to_be_ended
-from gem_ray.train.relation_feed import RelationFeed
+from gem_ray.train.relation_feed import RelationFeed, RelationPoller
 from gem_ray.train.relation_source import start_poller
 from gem_ray.train.run_log import RunLog
-from gem_ray.train.saving import is_checkpoint_due, publish_checkpoint, resume
+from gem_ray.train.saving import Saver, is_checkpoint_due, resume
 from gem_ray.train.step import Inputs, Parts, build_parts, step_noise, step_on_lanes
 
 NOISE, PRIOR_NOISE = 1, 2
@@ -66,6 +66,7 @@ def train_worker(settings: dict[str, str]) -> None:
     write_event(log, json.dumps(started))
     measurements = Measurements(config, start_step, loaders[0].steps_per_epoch, parts.gem)
     influence = EdgeInfluence(parts.gem.edge_offset)
+    saver = Saver(config, run, parts, feed, influence, log, report=lambda step: ray.train.report({"step": step}))
     notice = Notice(device, config.graph.refresh_every_steps)
     batches = zip(*(loader.batches(start_step) for loader in loaders), strict=True)
     try:
@@ -86,22 +87,29 @@ def train_worker(settings: dict[str, str]) -> None:
             publish = leaving or is_checkpoint_due(config, done)
             if publish or done % config.train.log_every_steps == 0:
                 write_line(log, measurements, done, measurements.reduce(done, feed, poller))
-            if publish:
-                with measurements.timing("checkpoint"):
-                    publish_checkpoint(config, run, parts, feed, influence, done, log)
-                ray.train.report({"step": done})
+            with measurements.timing("checkpoint"):
+                saver.begin(done) if publish else saver.look(step)
             if leaving:
+                saver.wait()
                 wait_to_be_ended()
                 break
+        saver.wait()
     finally:
-        for opened in (poller, log):
-            if opened:
-                opened.close()
+        close_all(poller, saver, log)
 
 
 def start_graph(config: GemConfig, graph_json: str) -> DisGraph:
     """What a new run begins with: the store's graph, as the experiment wants it."""
     return variant(DisGraph.from_json(graph_json), config.graph.relations, config.train.seed)
+
+
+def close_all(poller: RelationPoller | None, saver: Saver, log: RunLog | None) -> None:
+    """End this rank's threads and files, the log last: it brings all to storage."""
+    if poller:
+        poller.close()
+    saver.close()
+    if log:
+        log.close()
 
 
 def prepare_process(config: GemConfig, rank: int) -> torch.device:

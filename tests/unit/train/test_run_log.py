@@ -25,11 +25,20 @@ def test_a_torn_last_line_is_left_out(tmp_path):
     assert [line["step"] for line in read_metrics(run)] == [0]
 
 
-def test_a_remote_run_is_published_with_its_tensorboard_events(tmp_path):
+def test_a_remote_run_brings_its_tensorboard_events_to_storage(tmp_path):
     run = Storage(f"memory://{tmp_path.name}/run", StorageConfig())
     log = RunLog(run, 0)
     log.measure(0, {"total": 1.0, "kl_nodes": [0.1], "discriminator": None})
-    log.publish()
-    assert [line["step"] for line in read_metrics(run)] == [0]
+    as_of_now = log.remote_files()
+    log.measure(1, {"total": 0.5})
+    assert as_of_now[METRICS].count(b"\n") == 1
+    assert read_metrics(run) == []
+    log.close()
+    assert [line["step"] for line in read_metrics(run)] == [0, 1]
     assert any("tensorboard/events" in name for name in run.list())
+
+
+def test_of_a_local_run_nothing_has_to_be_brought_anywhere(tmp_path):
+    log = RunLog(Storage(str(tmp_path), StorageConfig()), 0)
+    assert log.remote_files() == {}
     log.close()
