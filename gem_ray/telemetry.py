@@ -93,7 +93,12 @@ METRICS: dict[str, Metric] = {
             ("gem_train_store_silence_seconds", G, "seconds", "Since the DisGraph's store last answered training"),
             ("gem_checkpoint_step", G, "steps", "Step of the newest whole checkpoint"),
             ("gem_checkpoint_interval_steps", G, "steps", "train.checkpoint_every_steps"),
-            ("gem_checkpoint_seconds", H, "seconds", "Writing a checkpoint, beside the steps; its count is that of them"),
+            (
+                "gem_checkpoint_seconds",
+                H,
+                "seconds",
+                "Writing a checkpoint, beside the steps; counts them too",
+            ),
             ("gem_checkpoint_bytes", C, "bytes", "Bytes of checkpoints written"),
             ("gem_checkpoint_failures", C, "failures", "Checkpoints that could not be written; each ends the run"),
         ),

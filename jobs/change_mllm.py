@@ -7,14 +7,14 @@ from jobs.compose import run_job
 
 
 def main(config: GemConfig) -> None:
-    """Change the MLLM; of the configuration ``run`` and ``scoring`` are used."""
+    """Change the MLLM; of the configuration ``run``, ``scoring`` and ``placement.mllm`` are used."""
     from gem_ray.train.ray_session import running_ray
 
     with running_ray(config):
         # Imports Ray, which reads its environment as it is imported: the session has set it by now.
         from gem_ray.scoring.serving.application import change_mllm
 
-        change_mllm(config.scoring, config.run.name)
+        change_mllm(config.scoring, config.run.name, role=config.placement.mllm)
     print("a run that is started again asks the MLLM of its own command line: give it the same options")
 
 

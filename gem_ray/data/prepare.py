@@ -32,6 +32,7 @@ from gem_ray.data.shard_task import PROGRESS, ShardDone, ShardWork, attribute_na
 from gem_ray.data.shards import Manifest, has_manifest, read_manifest, write_manifest
 from gem_ray.data.sources import list_source
 from gem_ray.errors import DataError
+from gem_ray.placement import label_selector
 from gem_ray.storage import Storage
 from gem_ray.structured_log import is_json
 from gem_ray.typed_json import parse_json, typed
@@ -96,7 +97,7 @@ def prepare(config: GemConfig) -> PrepareReport:
     done = read_progress(target, len(shards))
     num_kept = sum(shard.entry.count for shard in done.values() if shard.entry)
     missing = [(number, positions) for number, (_, positions) in enumerate(shards) if number not in done]
-    for shard in run_tasks(target, listing, missing, wanted):
+    for shard in run_tasks(target, listing, missing, wanted, config.placement.ingest):
         done[shard.number] = shard
         record_shard(shard)
         check_bad_share(target, done, len(selection), wanted.max_bad_share)
@@ -160,8 +161,10 @@ def read_progress(target: Storage, num_shards: int) -> dict[int, ShardDone]:
     return done
 
 
-def run_tasks(target: Storage, listing: Listing, shards: list[Shard], wanted: PrepareConfig) -> Iterator[ShardDone]:
-    """Make the shards that are missing, by Ray Data; yields them as they come, beside a bar with rate and ETA."""
+def run_tasks(
+    target: Storage, listing: Listing, shards: list[Shard], wanted: PrepareConfig, role: str
+) -> Iterator[ShardDone]:
+    """Make the shards that are missing, by Ray Data on nodes of a role; yields them as they come, beside a bar."""
     if not shards:
         return
     shape = ImageShape(size=wanted.image_size, crop=wanted.crop, max_pixels=wanted.max_pixels)
@@ -177,7 +180,8 @@ def run_tasks(target: Storage, listing: Listing, shards: list[Shard], wanted: Pr
                 for (number, positions), part in zip(few, parts_of(listing, few), strict=True)
             ]
             numbers = ray.data.from_items([{"id": n} for n in range(len(parts))], override_num_blocks=len(parts))
-            outcomes = well_behaved(numbers.map(partial(make_shard, parts=parts), compute=size))
+            work = partial(make_shard, parts=parts)
+            outcomes = well_behaved(numbers.map(work, compute=size, label_selector=label_selector(role)))
             for row in outcomes.iter_rows():
                 shard = ShardDone.from_json(row["done"])
                 bar.advance(task, shard.num_images)

@@ -1,7 +1,8 @@
 """What the tests of this folder run on a cluster: it joins through the node it names, as if on a machine of its own.
 
-``python driver.py ACTION ADDRESS HOST FOLDER ...``: ``train STEPS [WORKERS]``, ``train_and_push STEPS``, ``push`` some,
-``look`` for the store, or ``demand ROLE``, a node of it. What is acknowledged goes to FOLDER/acknowledged.
+``python driver.py ACTION ADDRESS HOST FOLDER ...``: ``train STEPS [WORKERS]``, ``train_placed STEPS`` with an MLLM and a
+role for each part, ``train_and_push STEPS``, ``push`` some, ``look`` for the store, or ``demand ROLE``, a node of it.
+What is acknowledged goes to FOLDER/acknowledged.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from gem_ray.config import (
     GraphConfig,
     ModelConfig,
     ObjectiveConfig,
+    PlacementConfig,
     PrepareConfig,
     RunConfig,
     ScoringConfig,
@@ -96,6 +98,13 @@ def main() -> None:
     ray.init(address=address, namespace=NAMESPACE, _node_ip_address=host, log_to_driver=False)
     if action == "train":
         train(make_config(folder, *map(int, rest)))
+    elif action == "train_placed":
+        config = make_config(folder, *map(int, rest))
+        config.placement = PlacementConfig(ingest="ingest", training="train", mllm="mllm")
+        config.scoring = ScoringConfig(questions_per_minute=60)
+        config.model.attributes = ModelConfig().attributes
+        config.prepare.num_images = 6_000
+        train(config)
     elif action == "train_and_push":
         config = make_config(folder, *map(int, rest))
         threading.Thread(target=push_beside, args=(config, folder), daemon=True).start()

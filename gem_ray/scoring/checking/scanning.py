@@ -65,7 +65,7 @@ def scorer_for(config: GemConfig) -> Iterator[str]:
         yield name
         return
     try:
-        yield start_scorer(config.scoring, config.run.name)
+        yield start_scorer(config.scoring, config.run.name, role=config.placement.mllm)
     finally:
         stop_scorer(config.run.name)
 

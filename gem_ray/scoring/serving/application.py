@@ -16,6 +16,7 @@ from ray.serve.exceptions import RayServeException
 
 from gem_ray.config import ScoringConfig
 from gem_ray.errors import ScorerError
+from gem_ray.placement import label_selector
 from gem_ray.scoring.asking.model_files import check_questions, resolve_model
 from gem_ray.scoring.serving.deployment import ServedScorer, ServeScorer, build_app, replica_state, vllm_scorer
 from gem_ray.structured_log import say
@@ -33,9 +34,12 @@ def app_name(run_name: str) -> str:
 
 
 def start_scorer(
-    config: ScoringConfig, run_name: str, build_scorer: Callable[[ScoringConfig], ServedScorer] = vllm_scorer
+    config: ScoringConfig,
+    run_name: str,
+    build_scorer: Callable[[ScoringConfig], ServedScorer] = vllm_scorer,
+    role: str = "",
 ) -> str:
-    """Deploy the MLLM and wait until it answers; returns the name of the application.
+    """Deploy the MLLM on nodes of ``role`` (empty: any) and wait until it answers; returns the application's name.
 
     Raises:
         ConfigError: questions that the model cannot be asked
@@ -47,7 +51,7 @@ def start_scorer(
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     serve.start(proxy_location="Disabled", http_options={"host": LOOPBACK}, logging_config={"log_level": "WARNING"})
     try:
-        seconds = _deploy(build_app(config, build_scorer), config, name)
+        seconds = _deploy(build_app(config, build_scorer, role=role), config, name)
     except ScorerError:
         stop_scorer(run_name)
         raise
@@ -56,12 +60,16 @@ def start_scorer(
 
 
 def change_mllm(
-    config: ScoringConfig, run_name: str, build_scorer: Callable[[ScoringConfig], ServedScorer] = vllm_scorer
+    config: ScoringConfig,
+    run_name: str,
+    build_scorer: Callable[[ScoringConfig], ServedScorer] = vllm_scorer,
+    role: str = "",
 ) -> None:
     """Put another MLLM, or other options of it, in the place of the one a run asks at present, while it goes on.
 
     Where the cluster has room for both, the new one is loaded before the old one is let go. Either way every answer
-    names the model it is from, and a caller waits at most. What fails leaves the old one, or brings it back.
+    names the model it is from, and a caller waits at most. What fails leaves the old one, or brings it back. Without a
+    ``role`` it lies on nodes of the same role as the old one.
 
     Raises:
         ScorerError: the run has no MLLM up, or the new one cannot be served
@@ -69,21 +77,21 @@ def change_mllm(
     resolve_model(config.model)
     name = app_name(run_name)
     try:
-        former = asyncio.run(ServeScorer(name, config.deadline_s).configuration())
+        former, former_role = asyncio.run(_configuration_and_role(ServeScorer(name, config.deadline_s)))
     except ScorerError as error:
         raise ScorerError(
             f"run {run_name!r} has no MLLM that could be changed: {error}; start the run first"
         ) from error
     _say_changes(former, config)
-    surge = _has_room(config)
+    surge = _has_room(config, role or former_role)
     if not surge:
         say("no room for both in the cluster: the old one goes first, and questions wait meanwhile")
     try:
-        seconds = _deploy(build_app(config, build_scorer, surge), config, name)
+        seconds = _deploy(build_app(config, build_scorer, surge, role or former_role), config, name)
     except ScorerError:
         say(f"back to {former.model}")
         # Serve keeps what is left of the former replicas; deployed again they are also replaced when they die.
-        _deploy(build_app(former, build_scorer, surge), former, name)
+        _deploy(build_app(former, build_scorer, surge, former_role), former, name)
         raise
     say(f"run {run_name} is answered by {config.model} after {seconds:.0f} s")
 
@@ -128,9 +136,19 @@ def _run(app: serve.Application, name: str, failures: list[Exception]) -> None:
         failures.append(error)
 
 
-def _has_room(config: ScoringConfig) -> bool:
-    free = ray.available_resources()
-    return free.get("CPU", 0.0) >= config.num_cpus and free.get("GPU", 0.0) >= config.num_gpus
+async def _configuration_and_role(scorer: ServeScorer) -> tuple[ScoringConfig, str]:
+    return await scorer.configuration(), await scorer.role()
+
+
+def _has_room(config: ScoringConfig, role: str) -> bool:
+    """Whether a replica more fits on one of the nodes it may lie on."""
+    wanted = label_selector(role) or {}
+    nodes = {node["NodeID"] for node in ray.nodes() if node["Alive"] and wanted.items() <= node["Labels"].items()}
+    free = ray._private.state.available_resources_per_node()
+    return any(
+        free[node].get("CPU", 0.0) >= config.num_cpus and free[node].get("GPU", 0.0) >= config.num_gpus
+        for node in nodes & free.keys()
+    )
 
 
 def _say_changes(former: ScoringConfig, config: ScoringConfig) -> None:

@@ -21,6 +21,7 @@ from ray.serve.handle import DeploymentHandle
 from gem_ray.config import ScoringConfig
 from gem_ray.errors import ScorerBusyError, ScorerError
 from gem_ray.messages import Request, ScoreAnswer, StripAnswer, StripRequest
+from gem_ray.placement import label_selector
 from gem_ray.scoring.asking.engine import VLLMScorer
 
 log = logging.getLogger(__name__)
@@ -71,10 +72,13 @@ class MLLM:
     Args:
         config: fields of ``ScoringConfig`` by name
         build_scorer: makes the engine
+        role: of the nodes that the replicas of this version lie on, see ``PlacementConfig``
     """
 
-    def __init__(self, config: dict[str, Any], build_scorer: Callable[[ScoringConfig], ServedScorer]) -> None:
-        self.settings = ScoringConfig(**config)
+    def __init__(
+        self, config: dict[str, Any], build_scorer: Callable[[ScoringConfig], ServedScorer], role: str = ""
+    ) -> None:
+        self.settings, self._role = ScoringConfig(**config), role
         self.scorer = build_scorer(self.settings)
 
     async def score(self, requests: list[Request]) -> list[ScoreAnswer]:
@@ -90,6 +94,10 @@ class MLLM:
     async def configuration(self) -> dict[str, Any]:
         """Fields of the ``ScoringConfig`` this replica was made from: what a change of model goes back to."""
         return dataclasses.asdict(self.settings)
+
+    async def role(self) -> str:
+        """Role of the nodes it was asked to lie on; empty for any."""
+        return self._role
 
     async def check_health(self) -> None:
         """Called by Serve, which replaces the replica when this raises: a real question must be answered."""
@@ -107,12 +115,16 @@ def build_app(
     config: ScoringConfig,
     build_scorer: Callable[[ScoringConfig], ServedScorer] = vllm_scorer,
     surge: bool = True,
+    role: str = "",
 ) -> serve.Application:
     """The Serve application of a configuration; with ``surge`` a new version is loaded before the old one is let go.
+
+    Its replicas lie on nodes of ``role``.
 
     A model over several GPUs is one actor that reserves them all, with vLLM's worker processes below it: they lie on
     one node, which is where tensor parallelism is worth anything.
     """
+    resources = {"num_cpus": config.num_cpus, "num_gpus": config.num_gpus}
     decorate = serve.deployment(
         name=DEPLOYMENT,
         autoscaling_config=autoscaling(config),
@@ -124,9 +136,9 @@ def build_app(
         graceful_shutdown_timeout_s=min(config.deadline_s, LONGEST_DRAIN_S),
         max_surge_percent=100 if surge else 0,
         logging_config={"enable_access_log": False, "log_level": "WARNING"},
-        ray_actor_options={"num_cpus": config.num_cpus, "num_gpus": config.num_gpus},
+        ray_actor_options=resources | ({"label_selector": label_selector(role)} if role else {}),
     )
-    return decorate(MLLM).bind(dataclasses.asdict(config), build_scorer)
+    return decorate(MLLM).bind(dataclasses.asdict(config), build_scorer, role)
 
 
 def autoscaling(config: ScoringConfig) -> AutoscalingConfig:
@@ -183,6 +195,11 @@ class ServeScorer:
     async def configuration(self) -> ScoringConfig:
         """The options that some replica was made from; raises as ``score`` does."""
         return ScoringConfig(**await self._call("configuration"))
+
+    async def role(self) -> str:
+        """Role of the nodes that its replicas lie on, empty for any; raises as ``score`` does."""
+        role: str = await self._call("role")
+        return role
 
     async def _call(self, method: str, *arguments: Any) -> Any:
         response = None

@@ -21,7 +21,7 @@ def scoring_service(config: GemConfig, run: Storage, data: Storage) -> Iterator[
     """
     with ExitStack() as services:
         services.callback(stop_scorer, config.run.name)  # first: Ctrl-C may come while the model loads
-        app = start_scorer(config.scoring, config.run.name)
+        app = start_scorer(config.scoring, config.run.name, role=config.placement.mllm)
         services.callback(stop_rescorer, config.run.name)
         start_rescorer(config, run, data, app, model_fingerprint(config.scoring.model))
         yield

@@ -43,3 +43,10 @@ def test_load_is_looked_at_for_as_long_as_the_delay_within_what_serve_takes():
 
 def test_a_model_that_may_go_to_none_still_loads_once_so_that_a_fault_is_found_at_the_start():
     assert autoscaling(ScoringConfig(min_replicas=0, max_replicas=2)).initial_replicas == 1
+
+
+def test_replicas_lie_on_nodes_of_their_role_and_without_one_anywhere():
+    placed = build_app(ScoringConfig(num_cpus=2), role="mllm")._bound_deployment._replica_config.ray_actor_options
+    assert (placed["label_selector"], placed["num_cpus"]) == ({"gem-ray/role": "mllm"}, 2)
+    anywhere = build_app(ScoringConfig())._bound_deployment._replica_config.ray_actor_options
+    assert "label_selector" not in anywhere
