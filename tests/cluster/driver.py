@@ -1,7 +1,7 @@
 """What the tests of this folder run on a cluster: it joins through the node it names, as if on a machine of its own.
 
-``python driver.py ACTION ADDRESS HOST FOLDER ...``: ``train STEPS [WORKERS]``, ``train_placed STEPS`` with an MLLM and a
-role for each part, ``train_and_push STEPS``, ``push`` some, ``look`` for the store, or ``demand ROLE``, a node of it.
+``python driver.py ACTION ADDRESS HOST FOLDER ...``: ``train STEPS [WORKERS]``, ``train_placed STEPS`` with an MLLM and
+a role for each part, ``train_and_push STEPS``, ``push`` some, ``look`` for the store, or ``demand ROLE``, a node of it.
 What is acknowledged goes to FOLDER/acknowledged.
 """
 
