@@ -15,8 +15,13 @@ setup:  ## build the environment in .venv (EXTRA=cpu or gpu); does nothing when 
 train: setup  ## the whole loop on drawn faces with the shipped MLLM (ARGS="group.option=value ...")
 	$(BIN)/python -m jobs.train $(ARGS)
 
-test: setup  ## the tests, with real Ray, vLLM and S3 protocol (under 20 minutes on 2 cores)
+test: setup  ## the tests, with real Ray, vLLM and S3 protocol (under 20 minutes on 2 cores); ARGS="tests/unit -k ..."
+ifdef ARGS
 	$(BIN)/python -m pytest $(ARGS)
+else
+	$(BIN)/python -m pytest -n 2 tests/unit tests/fuzz
+	$(BIN)/python -m pytest --durations=40 tests/integration tests/chaos tests/cluster
+endif
 
 test-slow: setup  ## the long tests: minutes of load, kills and absence
 	$(BIN)/python -m pytest -m slow $(ARGS)

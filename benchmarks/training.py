@@ -132,7 +132,7 @@ def summarise(turns: dict[str, Turns], config: GemConfig) -> Iterator[Ratio]:
     yield from figures("ingest", what, turns["ingest"], units, "images/CPU s", 0.95)
     yield from figures("graph_poller", "graph poller on over off", turns["poller"], units, "images/CPU s", 0.99)
     every, saved = TrainConfig().checkpoint_every_steps, turns["checkpoint"]
-    what = f"training with a checkpoint every {every} steps, the default, over none; reckoned from what each takes"
+    what = f"training with a checkpoint every {every} steps, the default, over none; reckoned from what steps wait for"
     yield from figures("checkpoint", what, with_checkpoints(saved, every / STEPS), every, "steps/s", 0.98)
 
 
