@@ -11,7 +11,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -30,6 +30,7 @@ from gem_ray.data.rounds import Shard, parts_of, rounds
 from gem_ray.data.selection import NO_SPLIT, Selection, select
 from gem_ray.data.shard_task import PROGRESS, ShardDone, ShardWork, attribute_names, make_shard, progress_name
 from gem_ray.data.shards import Manifest, has_manifest, read_manifest, write_manifest
+from gem_ray.data.skipped import SKIPPED, check_bad_share, count_causes, write_skipped
 from gem_ray.data.sources import list_source
 from gem_ray.errors import DataError
 from gem_ray.placement import label_selector
@@ -37,7 +38,7 @@ from gem_ray.storage import Storage
 from gem_ray.structured_log import is_json
 from gem_ray.typed_json import parse_json, typed
 
-PLAN, SKIPPED = f"{PROGRESS}/plan.json", "skipped.json"
+PLAN = f"{PROGRESS}/plan.json"
 # Small data are cut finer than shard_mb asks, so that tasks run side by side and the bar moves.
 FEWEST_SHARDS = 8
 
@@ -209,37 +210,6 @@ def progress_bar() -> Progress:
         TimeRemainingColumn(),
         console=Console(stderr=is_json()),  # where lines are for a program a bar is none of them
     )
-
-
-def check_bad_share(target: Storage, done: dict[int, ShardDone], total: int, limit: float) -> None:
-    """Stop as soon as more images are bad than may be.
-
-    Raises:
-        DataError: with the share, the causes and some names; the whole list is written first
-    """
-    skipped = [record for shard in done.values() for record in shard.skipped]
-    if len(skipped) <= limit * total:
-        return
-    write_skipped(target, done)
-    causes = ", ".join(f"{number} {cause}" for cause, number in count_causes(done).items())
-    examples = "; ".join(f"{record.name}: {record.detail}" for record in skipped[:3])
-    raise DataError(
-        f"{len(skipped):,} of {total:,} images ({len(skipped) / total:.1%}) cannot be used, over the limit "
-        f"prepare.max_bad_share={limit}: {causes}. For example {examples}. All are listed in {target.uri}/{SKIPPED}; "
-        "mend or remove them, or raise the limit; finished shards are kept"
-    )
-
-
-def count_causes(done: dict[int, ShardDone]) -> dict[str, int]:
-    """How many images were skipped, by cause, the most frequent first."""
-    return dict(Counter(record.cause for shard in done.values() for record in shard.skipped).most_common())
-
-
-def write_skipped(target: Storage, done: dict[int, ShardDone]) -> None:
-    """List every skipped image next to the manifest."""
-    records = [asdict(record) for number in sorted(done) for record in done[number].skipped]
-    content = {"counts": count_causes(done), "records": records}
-    target.write_bytes(SKIPPED, json.dumps(content, indent=1).encode())
 
 
 def finish(
