@@ -19,13 +19,14 @@ PROCESS = 733e6
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerMemory:
-    """Bytes of one training worker; with a GPU the first four lie there, ``resident`` and ``process`` on the host."""
+    """Bytes of one training worker; with a GPU the first four lie there, the others on the host."""
 
     parameters: float
     gradients: float
     optimizer: float
     activations: float
     resident: float
+    saving: float
     process: float
 
     @property
@@ -35,8 +36,8 @@ class WorkerMemory:
 
     @property
     def on_host(self) -> float:
-        """What grows with the data, and the process itself."""
-        return self.resident + self.process
+        """What grows with the data, what a checkpoint takes, and the process itself."""
+        return self.resident + self.saving + self.process
 
 
 def num_parameters(config: GemConfig, image_size: int) -> int:
@@ -82,7 +83,8 @@ def worker_memory(config: GemConfig, num_images: int, image_size: int, workers: 
     (``activation_numbers``), B ``data.batch_size`` and M ``objective.align_batch``: an upper bound, since autocast
     keeps half of the bytes. Resident data: from memory all of N x 3 S^2 bytes **in every worker**, whose shuffle
     is over all of them; streamed, for each of its lanes the window in use, the one that is filled and what is read
-    ahead (3 x ``window_shards`` x ``shard_mb``), and a cache of scored images. Critics and perceptual networks are not
+    ahead (3 x ``window_shards`` x ``shard_mb``), and a cache of scored images. A checkpoint under way: the copy of model
+    and moments and the bytes of its files, 24 P. Critics and perceptual networks are not
     counted.
     """
     num_lanes = config.train.num_workers
@@ -98,6 +100,7 @@ def worker_memory(config: GemConfig, num_images: int, image_size: int, workers: 
         optimizer=2 * FLOAT * numbers,
         activations=float(FLOAT * images * activation_numbers(config, image_size)),
         resident=lanes * (3 * window + STREAM_CACHE) if streamed else data_bytes(num_images, image_size),
+        saving=2 * 3 * FLOAT * numbers,
         process=PROCESS,
     )
 

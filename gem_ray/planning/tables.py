@@ -83,6 +83,7 @@ def _memory(plan: Plan) -> Table:
         ("Adam", memory.optimizer, place),
         ("activations, at most", memory.activations, place),
         ("images", memory.resident, "host, a stream" if streamed else "host, all of them in every worker"),
+        ("a checkpoint being written, in one worker", memory.saving, "host"),
         ("process", memory.process, "host"),
         ("Ray's object store, once on its nodes", plan.object_store, "host"),
     )

@@ -120,6 +120,7 @@ def test_memory_follows_its_formula_and_images_are_held_by_every_worker():
     memory = worker_memory(settings, 20_000, 64, workers=2)
     numbers = num_parameters(settings, 64)
     assert (memory.parameters, memory.gradients, memory.optimizer) == (4 * numbers, 4 * numbers, 8 * numbers)
+    assert memory.saving == 24 * numbers
     assert memory.resident == worker_memory(settings, 20_000, 64, workers=8).resident == 20_000 * 64 * 64 * 3
     assert memory.activations == 4 * (128 + 64) / 2 * activation_numbers(settings, 64)
     streamed = worker_memory(settings, 10**9, 64, workers=2)
