@@ -83,9 +83,8 @@ def worker_memory(config: GemConfig, num_images: int, image_size: int, workers: 
     (``activation_numbers``), B ``data.batch_size`` and M ``objective.align_batch``: an upper bound, since autocast
     keeps half of the bytes. Resident data: from memory all of N x 3 S^2 bytes **in every worker**, whose shuffle
     is over all of them; streamed, for each of its lanes the window in use, the one that is filled and what is read
-    ahead (3 x ``window_shards`` x ``shard_mb``), and a cache of scored images. A checkpoint under way: the copy of model
-    and moments and the bytes of its files, 24 P. Critics and perceptual networks are not
-    counted.
+    ahead (3 x ``window_shards`` x ``shard_mb``), and a cache of scored images. A checkpoint under way: the copy of
+    model and moments and the bytes of its files, 24 P. Critics and perceptual networks are not counted.
     """
     num_lanes = config.train.num_workers
     lanes = -(-num_lanes // workers)
