@@ -114,6 +114,10 @@ def start_ray(attempts: int = 2, **options: Any) -> Any:
     import ray
 
     os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "60")
+    if not options.get("include_dashboard", True):
+        # It writes down its default port all the same, where another Ray's dashboard may answer: Ray Train asks there
+        # whether its controller lives, hears of none, and ends the workers.
+        options.setdefault("dashboard_port", _free_port("127.0.0.1"))
     for attempt in range(1, attempts + 1):
         before = set(psutil.Process().children(recursive=True))
         with _own_address() as address:
@@ -141,14 +145,19 @@ def _own_address() -> Iterator[str]:
     """
     # Any other loopback address would do; 127.0.0.1 itself is rewritten to a public one by Ray.
     host = "127.0.0.2"
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        port = probe.getsockname()[1]
+    port = _free_port(host)
     os.environ.update({"RAY_GCS_SERVER_PORT": str(port), "RAY_ADDRESS": f"{host}:{port}"})
     try:
         yield f"{host}:{port}"
     finally:
         del os.environ["RAY_GCS_SERVER_PORT"], os.environ["RAY_ADDRESS"]
+
+
+def _free_port(host: str) -> int:
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        port: int = probe.getsockname()[1]
+    return port
 
 
 @contextmanager

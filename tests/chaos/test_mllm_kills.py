@@ -160,6 +160,7 @@ def report(**figures: Any) -> None:
     print(json.dumps({"seed": SEED, **figures}), flush=True)
 
 
+@pytest.mark.slow
 def test_killed_replicas_lose_no_question_and_none_counts_twice(run: str, tmp_path: Path, find_processes: Any) -> None:
     start_scorer(CONFIG, run, writing_to(tmp_path / "ledger"))
     killer = Killer(run, find_processes, kills=3, period_s=2.0)

@@ -175,6 +175,7 @@ def overload(run: str, config: ScoringConfig, find_processes: Any) -> Outcome:
     )
 
 
+@pytest.mark.slow
 def test_ten_times_the_load_is_refused_at_once_and_memory_stays_flat(ray_with_serve: None, find_processes: Any) -> None:
     outcome = overload("overload", CONFIG, find_processes)
     outcome.show()

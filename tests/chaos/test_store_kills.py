@@ -197,6 +197,7 @@ def test_twenty_kills_lose_no_acknowledged_push_and_repeat_none(run_name, tmp_pa
     assert outcome.faults() == []
 
 
+@pytest.mark.slow
 def test_kills_of_a_store_on_s3_lose_and_repeat_nothing(run_name, s3_endpoint):
     storage = Storage("s3://chaos/store-kills", StorageConfig(endpoint_url=s3_endpoint))
     outcome = run_chaos(WindowStore, storage, run_name, kills=5, pushes=100)
@@ -205,6 +206,7 @@ def test_kills_of_a_store_on_s3_lose_and_repeat_nothing(run_name, s3_endpoint):
     assert outcome.faults() == []
 
 
+@pytest.mark.slow
 def test_control_without_remembered_ids_fails(run_name, tmp_path):
     outcome = run_chaos(ForgetsIds, local(tmp_path), run_name, kills=8, pushes=100)
     assert len(set(outcome.killed)) == 8

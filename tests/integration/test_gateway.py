@@ -143,6 +143,7 @@ def test_relations_of_faces_and_of_the_graph_are_told_with_history(up: Up) -> No
     assert up.client.get("/healthz").json() == {"status": "ok", "graph": True, "scorer": True}
 
 
+@pytest.mark.slow
 def test_a_change_of_the_mllm_shows_callers_no_error_and_the_new_name(up: Up, tmp_path: Path) -> None:
     other = Path(shutil.copytree(NANO_FOLDER, tmp_path / "other"))
     card = json.loads((other / "config.json").read_text())

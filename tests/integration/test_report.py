@@ -493,6 +493,7 @@ def test_data_of_another_size_are_refused_by_both_sizes(finished, tmp_path):
         write_report(run, other, config)
 
 
+@pytest.mark.slow
 def test_the_job_rewrites_a_report_by_the_name_of_the_run(finished):
     run, _, config = finished
     run.delete("report.html")

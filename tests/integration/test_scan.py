@@ -30,7 +30,7 @@ from gem_ray.scoring.serving.application import app_name, start_scorer, stop_sco
 from gem_ray.scoring.serving.deployment import ServeScorer, vllm_scorer
 from gem_ray.storage import Storage
 
-pytestmark = [pytest.mark.ray, pytest.mark.vllm, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.ray, pytest.mark.vllm, pytest.mark.slow, pytest.mark.timeout(600)]
 NUM_FACES, PART, SEED, SIDE = 150, 20, 41, 64
 ROOT = Path(__file__).parents[2]
 

@@ -69,3 +69,12 @@ def test_a_ray_that_never_starts_is_an_error_that_names_the_cause(monkeypatch):
     with pytest.raises(TrainingError, match=r"in 2 attempts: Timed out waiting for file gcs_server_port.*gcs_server"):
         start_ray(num_cpus=1)
     assert [process.wait(timeout=10) != 0 for process in init.hanging] == [True, True]
+
+
+def test_a_ray_without_a_dashboard_is_not_looked_for_where_another_one_may_have_its_own(monkeypatch):
+    ports = []
+    monkeypatch.setattr("ray.init", lambda **options: ports.append(options.get("dashboard_port")))
+    start_ray(include_dashboard=False)
+    start_ray(include_dashboard=True)
+    assert ports[0] not in {None, 8265}
+    assert ports[1] is None, "a real one finds a free port by itself, from the known one on"
