@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import io
-import random
-import threading
 import zipfile
-from http.client import HTTPConnection
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import urlparse
 
 import pytest
 import s3fs
@@ -19,6 +14,7 @@ from gem_ray.data.prepare import prepare
 from gem_ray.data.shards import read_manifest, read_records
 from gem_ray.errors import DataError, StorageError
 from gem_ray.storage import Storage
+from kit.proxy import fault_proxy
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("s3_credentials", "ray_4_cpus")]
 
@@ -66,81 +62,19 @@ def test_a_folder_and_a_zip_in_s3_are_prepared_into_s3(s3_bucket):
     assert str(again).startswith("already complete")
 
 
-class FaultyProxy(ThreadingHTTPServer):
-    """Passes requests on to a server, but answers some of them 503 and cuts some bodies short, by a seeded dice."""
-
-    daemon_threads = True
-
-    def __init__(self, url: str, seed: int) -> None:
-        super().__init__(("127.0.0.1", 0), FaultyHandler)
-        self.target, self.dice, self.lock = urlparse(url), random.Random(seed), threading.Lock()
-        self.faults = {"refused": 0, "cut": 0}
-
-    def draw(self) -> str | None:
-        with self.lock:
-            number = self.dice.random()
-            fault = "refused" if number < 0.15 else "cut" if number < 0.25 else None
-            if fault:
-                self.faults[fault] += 1
-            return fault
-
-
-class FaultyHandler(BaseHTTPRequestHandler):
-    server: FaultyProxy
-    protocol_version = "HTTP/1.1"  # which answers "Expect: 100-continue"
-
-    def pass_on(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        fault = self.server.draw()
-        if fault == "refused":
-            self.send_error(503, "Slow Down")
-            self.close_connection = True
-            return
-        connection = HTTPConnection(self.server.target.hostname, self.server.target.port, timeout=30)
-        headers = {name: value for name, value in self.headers.items() if name.lower() != "expect"}
-        connection.request(self.command, self.path, body, headers)
-        answer = connection.getresponse()
-        content = answer.read()
-        connection.close()
-        self.send_response(answer.status)
-        for name, value in answer.getheaders():
-            if name.lower() not in {"transfer-encoding", "content-length", "connection", "date", "server"}:
-                self.send_header(name, value)
-        length = answer.getheader("Content-Length") if self.command == "HEAD" else str(len(content))
-        self.send_header("Content-Length", length or "0")
-        self.end_headers()
-        self.wfile.write(content[: len(content) // 2] if fault == "cut" else content)
-        self.close_connection = True
-
-    do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = pass_on
-
-    def log_message(self, format: str, *arguments: object) -> None:
-        """Quiet."""
-
-
-@pytest.fixture
-def faulty_proxy(s3_url):
-    proxy = FaultyProxy(s3_url, seed=1)
-    thread = threading.Thread(target=proxy.serve_forever)
-    thread.start()
-    yield proxy
-    proxy.shutdown()
-    thread.join()
-    proxy.server_close()
-
-
-def test_a_server_with_faults_gives_the_same_data_and_no_bad_image(s3_bucket, faulty_proxy):
+def test_a_server_with_faults_gives_the_same_data_and_no_bad_image(s3_bucket, s3_url):
     bucket, config = s3_bucket
     for name, data in images(40).items():
         Storage(f"{bucket}/images", config).write_bytes(name, data)
     clean = prepare(make_config(f"{bucket}/clean", config, source=f"{bucket}/images", num_images=0))
-    through = StorageConfig(endpoint_url=f"http://127.0.0.1:{faulty_proxy.server_address[1]}")
-    faulty = prepare(make_config(f"{bucket}/faulty", through, source=f"{bucket}/images", num_images=0))
-    assert min(faulty_proxy.faults.values()) > 3, f"too few faults to prove anything: {faulty_proxy.faults}"
-    assert faulty.manifest.num_skipped == 0
-    assert faulty.manifest.shards == clean.manifest.shards
-    target = Storage(f"{bucket}/faulty", through)
-    assert read_records(target, read_manifest(target), 0, 40).images.shape == (40, 16, 16, 3)
+    with fault_proxy(s3_url, seed=1, slow_down=0.2, cut=0.25) as proxy:
+        through = StorageConfig(endpoint_url=proxy.url, attempts=10)
+        faulty = prepare(make_config(f"{bucket}/faulty", through, source=f"{bucket}/images", num_images=0))
+        assert min(proxy.counts["slow_down"], proxy.counts["cut"]) > 3, f"too few faults: {proxy.counts}"
+        assert faulty.manifest.num_skipped == 0
+        assert faulty.manifest.shards == clean.manifest.shards
+        target = Storage(f"{bucket}/faulty", through)
+        assert read_records(target, read_manifest(target), 0, 40).images.shape == (40, 16, 16, 3)
 
 
 @pytest.mark.parametrize("missing", ["source", "target"])
