@@ -5,7 +5,6 @@ The head does no work, so that a training run has nowhere to go until the autosc
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 
@@ -21,7 +20,6 @@ pytestmark = [
     pytest.mark.ray,
     pytest.mark.slow,
     pytest.mark.timeout(900),
-    pytest.mark.skipif("GEM_RAY_UNPROVEN" not in os.environ, reason="not seen to pass yet: GEM_RAY_UNPROVEN=1 runs it"),
 ]
 DRIVER = str(Path(__file__).with_name("driver.py"))
 HEAD_ID = "f" * 51 + "00000"  # the fake provider knows its nodes by such ids
@@ -41,6 +39,15 @@ CONFIG = {
         "head_node_id": HEAD_ID,
     },
     "auth": {},
+    "file_mounts": {},
+    "file_mounts_sync_continuously": False,
+    "cluster_synced_files": [],
+    "rsync_exclude": [],
+    "rsync_filter": [],
+    **{
+        f"{what}_commands": []
+        for what in ("initialization", "setup", "head_setup", "worker_setup", "head_start_ray", "worker_start_ray")
+    },
     "available_node_types": {
         "ray.head.default": {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0},
         "train": {

@@ -6,7 +6,6 @@ is there afterwards, each push once.
 
 from __future__ import annotations
 
-import os
 import secrets
 import shutil
 import signal
@@ -32,7 +31,6 @@ pytestmark = [
     pytest.mark.skipif(
         shutil.which("redis-server") is None, reason="redis-server is not installed: apt-get install redis-server"
     ),
-    pytest.mark.skipif("GEM_RAY_UNPROVEN" not in os.environ, reason="not seen to pass yet: GEM_RAY_UNPROVEN=1 runs it"),
 ]
 WORKER_HOST = "127.0.0.3"
 DRIVER = str(Path(__file__).with_name("driver.py"))
