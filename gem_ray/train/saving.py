@@ -54,14 +54,14 @@ def is_checkpoint_due(config: GemConfig, done: int) -> bool:
 class Saver:
     """Writes checkpoints while training goes on: one at a time, on rank 0, from a copy of the state.
 
-    Each method is a collective: all ranks call it at the same steps, so that all learn of a failure together.
+    Each method but ``close`` is a collective: all ranks call it at the same steps, and learn of a failure together.
 
     Args:
         log: on rank 0, which writes; None on the others
         report: called on all ranks with the step of a checkpoint that is in storage, whole
 
     Raises:
-        TrainingError: from every method, on all ranks: the checkpoint under way could not be written
+        TrainingError: from every collective, on all ranks: the checkpoint under way could not be written
     """
 
     def __init__(
