@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 from typing import Any
 
@@ -116,7 +115,6 @@ def close_all(poller: RelationPoller | None, saver: Saver, log: RunLog | None) -
 def prepare_process(config: GemConfig, rank: int) -> torch.device:
     """Set up logging, threads and memory of this worker's process; the device it trains on."""
     configure(config.run.log_format, run=config.run.name, rank=rank)
-    logging.getLogger("ray.train").setLevel(logging.WARNING)  # a line for every report, whatever its LoggingConfig says
     torch.set_num_threads(max(1, int(config.train.cpus_per_worker)))
     device = ray.train.torch.get_device()
     keep_freed_memory(device.type)
