@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import time
 from typing import Any
@@ -14,6 +15,7 @@ import numpy as np
 import ray.train
 import ray.train.torch
 import torch
+from ray.train.v2._internal.execution import context
 
 from gem_ray.config import GemConfig
 from gem_ray.config_json import config_from_json
@@ -129,6 +131,8 @@ def close_all(poller: RelationPoller | None, saver: Saver, log: RunLog | None) -
 def prepare_process(config: GemConfig, rank: int) -> torch.device:
     """Set up logging, threads and memory of this worker's process; the device it trains on."""
     configure(config.run.log_format, run=config.run.name, rank=rank)
+    # Named by its file, so the log level of Ray Train misses it: a line for every report.
+    logging.getLogger(context.__file__).setLevel(logging.WARNING)
     torch.set_num_threads(max(1, int(config.train.cpus_per_worker)))
     device = ray.train.torch.get_device()
     keep_freed_memory(device.type)

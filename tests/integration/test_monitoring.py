@@ -75,6 +75,8 @@ CHANCE = {
     "gem_question_request_failures": "a request that Serve has no room for",
 }
 NO_LAPTOP_HAS = {"ray_cluster_failed_nodes", "ray_node_gpus_utilization"}
+LAST = "max(last_over_time(ray_gem_{}[30m]))"
+TOTAL = "sum(last_over_time(ray_gem_{}_total[30m]))"
 EMPTY_PANELS = {"Gateway", "GPUs in use"}
 CHANCE_PANELS = {"Failures"}
 
@@ -243,7 +245,8 @@ def watched(prometheus: Prometheus, tmp_path_factory: pytest.TempPathFactory) ->
     killing.start()
     train(config)
     killing.join()
-    wait_until(lambda: prometheus.query(f'ray_gem_checkpoint_step{{run="{RUN}"}} == {STEPS}'), 30, "no last checkpoint")
+    last = LAST.format(f'checkpoint_step{{run="{RUN}"}}')  # the series itself has ended with the workers
+    wait_until(lambda: prometheus.query(f"{last} == {STEPS}"), 30, "no last checkpoint")
     healthy = prometheus.alerts()
 
     blocked = make_config(folder, BLOCKED, "none", steps=STEPS)
@@ -262,10 +265,6 @@ def kill_a_worker(config: GemConfig) -> None:
     wait_until(lambda: any(line["step"] >= STEPS // 3 for line in read_metrics(run)), 400, "no third of the steps")
     started = next(line for line in read_metrics(run) if line.get("event") == "started")
     os.kill(started["pids"][1], signal.SIGKILL)
-
-
-LAST = "max(last_over_time(ray_gem_{}[30m]))"
-TOTAL = "sum(last_over_time(ray_gem_{}_total[30m]))"
 
 
 @pytest.mark.parametrize(
