@@ -39,7 +39,6 @@ pytestmark = [
     pytest.mark.ray,
     pytest.mark.slow,
     pytest.mark.timeout(KILLS * 120 + 400),
-    pytest.mark.skipif("GEM_RAY_UNPROVEN" not in os.environ, reason="not seen to pass yet: GEM_RAY_UNPROVEN=1 runs it"),
 ]
 
 
