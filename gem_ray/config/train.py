@@ -49,9 +49,6 @@ class TrainConfig:
     """Steps between two lines of metrics.jsonl and TensorBoard."""
     max_failures: int = 8
     """Worker deaths in a row, without a checkpoint in between, that are recovered from before the run gives up."""
-    linger_s: float = 0.0
-    """Seconds that workers stay after the last step, or after our own error that ends the run, so that Ray exports what
-    they measured last; 0 where nothing scrapes. Ray exports every ``metrics_report_interval_ms``, 10 s by default."""
 
     def __post_init__(self) -> None:
         one_of("train.precision", self.precision, ("auto", "bf16", "fp32"))
@@ -62,7 +59,6 @@ class TrainConfig:
             f"train.min_workers={self.min_workers} must lie between 0 and train.num_workers={self.num_workers}",
         )
         check(self.grow_every_s >= 0, f"train.grow_every_s={self.grow_every_s} must not be negative")
-        check(self.linger_s >= 0, f"train.linger_s={self.linger_s} must not be negative")
         check(self.max_failures >= 0, f"train.max_failures={self.max_failures} must not be negative")
         for name in ("learning_rate", "discriminator_learning_rate"):
             check(0 < getattr(self, name) < math.inf, f"train.{name}={getattr(self, name)} must be positive")

@@ -28,7 +28,6 @@ FREE = {
     "train.max_failures",
     "train.min_workers",
     "train.grow_every_s",
-    "train.linger_s",
     "data.uri",
     "data.memory_limit_gb",
     "prepare.concurrency",

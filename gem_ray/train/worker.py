@@ -1,6 +1,6 @@
 """The training loop that every Ray Train worker runs.
 
-``run_steps`` is a list of paragraphs: set up, then for each step refresh the relations, step, log, checkpoint.
+``train_worker`` is a list of paragraphs: set up, then for each step refresh the relations, step, log, checkpoint.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import time
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,6 @@ from gem_ray.config_json import config_from_json
 from gem_ray.data.batch import to_float
 from gem_ray.data.loader import Batch, Loader, open_loaders
 from gem_ray.data.order import rank_lanes
-from gem_ray.errors import GemRayError
 from gem_ray.graph.disgraph import DisGraph
 from gem_ray.graph.variants import variant
 from gem_ray.storage import Storage
@@ -53,17 +51,6 @@ def train_worker(settings: dict[str, str]) -> None:
         TrainingError: a loss that is not finite, or a checkpoint that cannot be written; on all ranks alike
     """
     config = config_from_json(settings["config"])
-    try:
-        finished = run_steps(config, settings["graph"])
-    except GemRayError:
-        time.sleep(config.train.linger_s)
-        raise
-    if finished:
-        time.sleep(config.train.linger_s)
-
-
-def run_steps(config: GemConfig, graph_json: str) -> bool:
-    """Whether all steps are done; False where this node's notice came first. Raises as ``train_worker``."""
     rank, world = ray.train.get_context().get_world_rank(), ray.train.get_context().get_world_size()
     device = prepare_process(config, rank)
     run = Storage(f"{config.run.uri}/{config.run.name}", config.storage)
@@ -72,7 +59,7 @@ def run_steps(config: GemConfig, graph_json: str) -> bool:
     lanes = rank_lanes(rank, world, num_lanes)
     loaders = open_loaders(config, lanes, num_lanes)
     parts = build_parts(config, loaders[0].image_size, device)
-    start_step, relations = resume(run, parts, start_graph(config, graph_json))
+    start_step, relations = resume(run, parts, start_graph(config, settings["graph"]))
     wrap_for_world(parts)
     poller = start_poller(config, run, relations.graph.version) if rank == 0 else None
     feed = RelationFeed(relations, device, config.graph.refresh_every_steps, poller)
@@ -107,9 +94,8 @@ def run_steps(config: GemConfig, graph_json: str) -> bool:
             if leaving:
                 saver.wait()
                 wait_to_be_ended()
-                return False
+                break
         saver.wait()
-        return True
     finally:
         close_all(poller, saver, log)
 

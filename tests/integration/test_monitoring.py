@@ -145,9 +145,7 @@ def make_config(folder: Path, name: str, scorer: str, **train_options: Any) -> G
         model=ModelConfig(residual_dim=4),
         objective=ObjectiveConfig(align_batch=8),
         graph=GraphConfig(poll_every_s=0.5),
-        train=TrainConfig(
-            **{"checkpoint_every_steps": 50, "log_every_steps": 10, "log_every_s": 2, "linger_s": 12, **train_options}
-        ),
+        train=TrainConfig(**{"checkpoint_every_steps": 50, "log_every_steps": 10, "log_every_s": 2, **train_options}),
         scoring=ScoringConfig(
             scorer=scorer,
             initial_images=256,

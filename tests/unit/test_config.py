@@ -160,7 +160,6 @@ def test_combinations_at_their_limit_are_allowed():
         (TrainConfig, "checkpoint_every_steps", 0),
         (TrainConfig, "keep_checkpoints", 0),
         (TrainConfig, "log_every_steps", 0),
-        (TrainConfig, "linger_s", -1.0),
         (TrainConfig, "learning_rate", 0.0),
         (StorageConfig, "timeout_s", 0.0),
         (StorageConfig, "patience_s", -1.0),
