@@ -44,7 +44,7 @@ class Measurements:
         self._seconds = dict.fromkeys(PARTS, 0.0)
         self._steps: list[int] = []
         self._terms: list[Tensor] = []
-        self._outputs: GemOutputs | None = None
+        self._posterior: tuple[Tensor, Tensor] | None = None
         self._start_step, self._started = start_step, time.monotonic()
         self._window_started = self._started
         self._shown = 0.0
@@ -54,7 +54,7 @@ class Measurements:
         off = terms.total.new_zeros(())
         self._steps.append(step)
         self._terms.append(torch.stack([*terms, *(critic_losses.get(name, off) for name in CRITICS)]))
-        self._outputs = outputs
+        self._posterior = outputs.mu.detach(), outputs.logvar.detach()
 
     @contextmanager
     def timing(self, part: str) -> Iterator[None]:
@@ -79,13 +79,13 @@ class Measurements:
         Raises:
             TrainingError: a term that is not finite, naming step and term; on every rank, since the means are shared
         """
-        assert self._outputs is not None
+        assert self._posterior is not None
         sync_started = time.perf_counter()
         names = [*LossTerms._fields, *CRITICS]
         table, shared, gradient_norm = self._shared(torch.stack(self._terms))
         self._seconds["sync"] = time.perf_counter() - sync_started
         self._check_finite(table, names)
-        kl = kl_per_dimension(self._outputs.mu.detach(), self._outputs.logvar.detach()).cpu()
+        kl = kl_per_dimension(*self._posterior).cpu()
         num_nodes, node_dim = self._config.model.num_nodes, self._config.model.node_dim
         now = time.monotonic()
         seconds = step_seconds(shared | {"sync": self._seconds["sync"]}, now - self._window_started, len(self._steps))
