@@ -1,7 +1,7 @@
 """What watching costs: training steps with everything that times, reduces and exports them, over the bare steps.
 
-In processor time, and of what stands between the steps: the same steps on a shared machine differ by more than the effect
-looked for. The control plants little, so that a ratio of .99 is seen to be within reach.
+In processor time, and of what stands between the steps: the same steps on a shared machine differ by more than the
+effect looked for. The control plants little, so that a ratio of .99 is seen to be within reach.
 """
 
 from __future__ import annotations
