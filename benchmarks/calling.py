@@ -8,8 +8,9 @@ import statistics
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import httpx2
 import numpy as np
@@ -100,13 +101,13 @@ def measure(runner: asyncio.Runner, url: str, repeats: int) -> Iterator[Ratio]:
     yield ratio("handle_call", what, (typical, [OVERHEAD_S] * repeats), 1, "calls/s", 1.0)
 
 
-async def bounded(actions: Sequence[Callable[[], object]]) -> None:
+async def bounded(actions: Sequence[Callable[[], Awaitable[object]]]) -> None:
     """Run all, so many at a time."""
     places = asyncio.Semaphore(UNDER_WAY)
 
-    async def run(action: Callable[[], object]) -> None:
+    async def run(action: Callable[[], Awaitable[object]]) -> None:
         async with places:
-            await action()  # type: ignore[misc]
+            await action()
 
     await asyncio.gather(*map(run, actions))
 
@@ -119,7 +120,7 @@ class GatewayProcess:
         config = GatewayConfig(port=0, authentication=False, requests_per_minute=10**9, max_under_way=64)
         behind = Behind(
             scorer=ServeScorer(app_name(RUN), 60.0),
-            graphs=None,  # type: ignore[arg-type] no route that is asked here looks at the graph
+            graphs=None,  # type: ignore[arg-type]  # no route that is asked here looks at the graph
             evidence=evidence,
             scorer_up=lambda: True,
             image_size=SIDE,
@@ -130,7 +131,6 @@ class GatewayProcess:
         )
         listener = listen(config)
         server = make_server(config, None, behind, RUN)
-        server.install_signal_handlers = lambda: None  # type: ignore[attr-defined] not in the main thread
         threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True).start()
         while not server.started:
             time.sleep(0.02)
@@ -140,8 +140,9 @@ class GatewayProcess:
 @contextmanager
 def gateway(evidence: Storage) -> Iterator[str]:
     """Its address, for the length of the body."""
-    actor = ray.remote(num_cpus=0)(GatewayProcess).remote()
+    actor: Any = ray.remote(num_cpus=0)(GatewayProcess).remote()
     try:
-        yield ray.get(actor.start.remote(evidence))
+        address: str = ray.get(actor.start.remote(evidence))
+        yield address
     finally:
         ray.kill(actor)

@@ -15,6 +15,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -40,7 +41,7 @@ def main() -> None:
     totals = [0.0, 0.0]
     seconds_of = {}
     for name in METRICS:
-        wall, cpu = timed(lambda name=name: score_all(split, Effort(arguments.seed, arguments.workers), only=[name]))
+        wall, cpu = timed(partial(score_all, split, Effort(arguments.seed, arguments.workers), only=[name]))
         seconds_of[name] = cpu
         totals = [totals[0] + wall, totals[1] + cpu]
         report(name, classes, arguments.workers, wall, cpu)

@@ -114,7 +114,7 @@ def of_step(config: GemConfig) -> list[Part]:
     images = torch.cat([inputs.images, inputs.scored_images])  # type: ignore[list-item]
     codes = torch.randn(BATCH, gem.latent_dim, requires_grad=True)
     outputs = forward(parts, inputs)
-    leaves = GemOutputs(*(x.detach().requires_grad_() if isinstance(x, torch.Tensor) else x for x in outputs))
+    leaves = GemOutputs._make(x.detach().requires_grad_() if isinstance(x, torch.Tensor) else x for x in outputs)
     train_step(parts, inputs, config.objective)  # there are gradients and moments from here on
 
     def network(call: Callable[[], object]) -> Callable[[], None]:

@@ -40,7 +40,7 @@ def memory_batches() -> tuple[Iterator[object], np.ndarray]:
     """Endless batches of the project's loader, and the same records as an array [N, H * W * 3]."""
     rows = np.random.default_rng(0).integers(0, 256, (RECORDS, SIDE * SIDE * 3), dtype=np.uint8)
     loader = MemoryLoader(
-        torch.from_numpy(rows), (SIDE, SIDE, 3), num_train=RECORDS, batch_size=BATCH, seed=0, rank=0, world=1
+        torch.from_numpy(rows), (SIDE, SIDE, 3), num_train=RECORDS, batch_size=BATCH, seed=0, lane=0, num_lanes=1
     )
     return loader.batches(0), rows
 
@@ -60,7 +60,7 @@ def reading(repeats: int) -> Iterator[Ratio]:
         for path, data in zip(paths, jpegs(178, 218, len(paths)), strict=True):
             path.write_bytes(data)
         endless = Files(paths, BATCH * DECODED * (2 * repeats + 20))
-        decoded = iter(DataLoader(endless, BATCH, shuffle=True, num_workers=WORKERS))
+        decoded: Iterator[torch.Tensor] = iter(DataLoader(endless, BATCH, shuffle=True, num_workers=WORKERS))
         turns = in_turn(
             lambda pause_s: ours(DECODED * FASTER, pause_s),
             lambda: [next(decoded) for _ in range(DECODED)],

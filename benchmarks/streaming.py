@@ -6,6 +6,7 @@ machine with whatever else runs; what waits for something is compared by the clo
 
 from __future__ import annotations
 
+import hashlib
 import io
 import itertools
 import tempfile
@@ -38,16 +39,22 @@ Batches = Callable[[], Iterator[object]]
 
 
 class ParquetShards(IterableDataset[torch.Tensor]):
-    """What one writes first: each worker of the DataLoader reads its shards and shuffles inside each."""
+    """What one writes first: each worker of the DataLoader reads its shards and shuffles inside each.
 
-    def __init__(self, paths: list[Path]) -> None:
+    Args:
+        paths: of the shards, with the SHA-256 that each is held against, or None
+    """
+
+    def __init__(self, paths: list[tuple[Path, str | None]]) -> None:
         self._paths = paths
 
     def __iter__(self) -> Iterator[torch.Tensor]:
         worker = get_worker_info()
         assert worker is not None
-        for path in self._paths[worker.id :: worker.num_workers]:
-            column = pq.read_table(io.BytesIO(path.read_bytes()))["pixels"].combine_chunks()
+        for path, digest in self._paths[worker.id :: worker.num_workers]:
+            encoded = path.read_bytes()
+            assert digest is None or hashlib.sha256(encoded).hexdigest() == digest
+            column = pq.read_table(io.BytesIO(encoded))["pixels"].combine_chunks()
             rows = np.frombuffer(column.buffers()[1], np.uint8).reshape(-1, SIDE * SIDE * 3)
             order = np.random.default_rng(0).permutation(len(rows))
             for first in range(0, len(rows), BATCH):
@@ -61,11 +68,9 @@ def streaming(repeats: int) -> Iterator[Ratio]:
     with tempfile.TemporaryDirectory(prefix="gem_ray-bench-") as folder, ray_session(config):
         local = Storage(f"{folder}/bucket/data", StorageConfig())
         manifest = write_random_shards(local, SHARDS, PER_SHARD, SIDE)
-        paths = [Path(folder, "bucket/data", shard.name) for shard in manifest.shards]
+        shards = [(Path(folder, "bucket/data", shard.name), shard.sha256) for shard in manifest.shards]
         ours = epoch_of(local, manifest)
-        yield from against_torch(
-            ours, lambda: iter(DataLoader(ParquetShards(paths), None, num_workers=WORKERS)), repeats
-        )
+        yield from against_torch(ours, shards, repeats)
         with served(Path(folder)) as url:
             remote = Storage("s3://bucket/data", StorageConfig(endpoint_url=url, anonymous=True, region="us-east-1"))
             theirs = epoch_of(remote, manifest)
@@ -80,7 +85,7 @@ def epoch_of(data: Storage, manifest: Manifest, first: float = 0.0) -> Batches:
 
     def batches() -> Iterator[object]:
         loader = StreamLoader(
-            data, manifest, num_train=manifest.count, batch_size=BATCH, window_shards=4, seed=0, rank=0, world=1
+            data, manifest, num_train=manifest.count, batch_size=BATCH, window_shards=4, seed=0, lane=0, num_lanes=1
         )
         start = int(first * loader.steps_per_epoch)
         yield from itertools.islice(loader.batches(start), loader.steps_per_epoch - start)
@@ -94,11 +99,21 @@ def drain(batches: Batches, pause_s: float = 0.0) -> None:
         spend(pause_s)
 
 
-def against_torch(ours: Batches, theirs: Batches, repeats: int) -> Iterator[Ratio]:
+def against_torch(ours: Batches, shards: list[tuple[Path, str]], repeats: int) -> Iterator[Ratio]:
     """An epoch as fast as it goes, its start included; and one between steps, from the first batch on."""
+
+    def theirs(verify: bool = False) -> Iterator[object]:
+        paths = [(path, digest if verify else None) for path, digest in shards]
+        return iter(DataLoader(ParquetShards(paths), None, num_workers=WORKERS))
+
     turns = in_turn(lambda p: drain(ours, p), lambda: drain(theirs), repeats, BATCHES, PLANTED, tree_cpu_s)
     what = f"an epoch of verified shards through Ray Data over a DataLoader of {WORKERS} workers that verifies nothing"
     yield from figures("stream_epoch", what, turns, BATCHES * BATCH, "images/CPU s", 0.7)
+    turns = in_turn(
+        lambda p: drain(ours, p), lambda: drain(lambda: theirs(True)), repeats, BATCHES, PLANTED, tree_cpu_s
+    )
+    what = "the same over such a DataLoader that verifies as much: a SHA-256 of each shard"
+    yield from figures("stream_verified_epoch", what, turns, BATCHES * BATCH, "images/CPU s", 0.7)
 
     clock = StepClock()
     turns = in_turn(lambda p: clock.steps(ours, p), lambda: clock.steps(theirs), repeats, BATCHES, clock=clock.now)

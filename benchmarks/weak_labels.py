@@ -29,9 +29,11 @@ WOMEN = ("female", "adult female", "elderly female", "middle-aged adult female",
 BEARDS = ("full beard", "long white beard", "fashionable beard", "goatee")
 FACIAL_HAIR = (*BEARDS, "mustache", "stubble", "shaved face", "sideburns")
 BLOND = ("blonde hair", "yellow or blond hair", "long blond hair", "short blond hair")
-COLOURED = ("black hair", "blue hair", "brown hair", "gray hair", "green hair", "pink hair", "red hair")
-COLOURED += ("purple or pink hair", "red or orange hair", "white or gray hair")
-COLOURED += tuple(f"{length} {colour} hair" for length in ("long", "short") for colour in ("black", "red"))
+COLOURED = (
+    *("black hair", "blue hair", "brown hair", "gray hair", "green hair", "pink hair", "red hair"),
+    *("purple or pink hair", "red or orange hair", "white or gray hair"),
+    *(f"{length} {colour} hair" for length in ("long", "short") for colour in ("black", "red")),
+)
 CUTS = ("afro hairstyle", "bob-cut hairstyle", "curly hair", "high top hairstyle", "straight hair")
 MADE_UP = ("heavy makeup", "lipstick", "red lipstick", "strong eyeliner", "traditional makeup")
 SAYS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
@@ -82,7 +84,9 @@ def write_layout(source: Path, target: Path) -> dict[str, tuple[int, int]]:
         cluster = cluster_of[row["file"]]
         queries[cluster].add(row["row_query"])
         first.setdefault(cluster, row["file"])
-    lines, parts, counts = [], [], {name: [0, 0] for name in NAMES}
+    lines: list[str] = []
+    parts: list[str] = []
+    counts = {name: [0, 0] for name in NAMES}
     for cluster, file in sorted(first.items()):
         labels = [label(queries[cluster], name) for name in NAMES]
         if not any(labels):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -170,6 +170,6 @@ class DriftingWorld:
         moved = self._follows * self.shown + (1.0 - self._follows) * self._own
         return moved + self._offset + 0.01 * self._rng.normal(size=moved.shape)
 
-    def look(self, pairs: tuple[NDArray[np.int64], NDArray[np.int64]]) -> NDArray[np.float64]:
+    def look(self, pairs: tuple[NDArray[np.integer[Any]], ...]) -> NDArray[np.float64]:
         """What is seen of some pairs."""
         return np.clip(self.shown[pairs] + self._noise[pairs] * self._rng.normal(size=len(pairs[0])), -1.0, 1.0)

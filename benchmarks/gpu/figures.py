@@ -7,6 +7,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
@@ -75,7 +76,7 @@ def real_ingest(s: Setting, ceilings: Ceilings) -> Iterator[Figure]:
             fast.run()
 
         actions: dict[str, Callable[[], object]] = {"resident": fast.run}
-        actions |= {name: lambda source=source: fed(source) for name, source in sources.items()}
+        actions |= {name: partial(fed, source) for name, source in sources.items()}
         found = in_turn(actions, s.device, s.repeats, steps)
         ahead.close()
         resident = statistics.median(found["resident"])
@@ -231,7 +232,7 @@ def stalls(s: Setting, _: Ceilings) -> Iterator[Figure]:
         form.inputs.images.copy_(next(source))
         form.run()
 
-    for _ in range(s.steps(20)):
+    for _warming in range(s.steps(20)):
         fed()
     found = sorted(step_times(fed, s.device, s.steps(400)))
     ratio = found[math.ceil(0.99 * len(found)) - 1] / found[(len(found) - 1) // 2]

@@ -7,6 +7,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -44,9 +45,7 @@ def by_attributes(counts: Sequence[int]) -> list[Curve]:
         config = GemConfig(model=ModelConfig(attributes=names(count)), train=TrainConfig(num_workers=1))
         parts = build_parts(config, 64, CPU)
         inputs = step_inputs(config, BATCH, parts.gem.latent_dim)._replace(strength=random_strength(count, 4 * count))
-        steps.append(
-            cpu_s(lambda parts=parts, inputs=inputs, config=config: train_step(parts, inputs, config.objective))
-        )  # type: ignore[misc]
+        steps.append(cpu_s(partial(train_step, parts, inputs, config.objective)))
         passes.append(cpu_s(message_passing(count)))
         digits = np.random.default_rng(0).dirichlet(np.full(6, 0.3), (IMAGES, count))
         relations.append(cpu_s(lambda digits=digits: relations_from_scores(digits, "most_likely")))  # type: ignore[misc]
@@ -83,7 +82,5 @@ def by_side(sides: Sequence[int]) -> list[Curve]:
         config = replace(GemConfig(), train=TrainConfig(num_workers=1))
         parts = build_parts(config, side, CPU)
         inputs = step_inputs(config, 16, parts.gem.latent_dim, side)
-        costs.append(
-            cpu_s(lambda parts=parts, inputs=inputs, config=config: train_step(parts, inputs, config.objective))
-        )  # type: ignore[misc]
+        costs.append(cpu_s(partial(train_step, parts, inputs, config.objective)))
     return [Curve(name="step", x="side, pixels", y="s", sizes=tuple(map(float, sides)), costs=tuple(costs), most=2.1)]

@@ -60,7 +60,7 @@ def by_images(counts: Sequence[int]) -> list[Curve]:
 def stream_of(data: Storage, manifest: Manifest) -> StreamLoader:
     """The stream of a single worker."""
     return StreamLoader(
-        data, manifest, num_train=manifest.count, batch_size=BATCH, window_shards=4, seed=0, rank=0, world=1
+        data, manifest, num_train=manifest.count, batch_size=BATCH, window_shards=4, seed=0, lane=0, num_lanes=1
     )
 
 
@@ -77,7 +77,13 @@ def resident_of(data: Storage, manifest: Manifest) -> MemoryLoader:
     pieces = [Piece(number, 0, shard.count) for number, shard in enumerate(manifest.shards)]
     tables = (read_piece(pa.table({"id": [number]}), data, manifest, pieces) for number in range(len(pieces)))
     return MemoryLoader(
-        rows_of(tables, manifest), manifest.shape, num_train=manifest.count, batch_size=BATCH, seed=0, rank=0, world=1
+        rows_of(tables, manifest),
+        manifest.shape,
+        num_train=manifest.count,
+        batch_size=BATCH,
+        seed=0,
+        lane=0,
+        num_lanes=1,
     )
 
 

@@ -36,7 +36,7 @@ def config_of(precision: str = "bf16", compile_: bool = False, relations: bool =
 def batches_of(folder: str) -> Iterator[torch.Tensor]:
     """Shuffled batches of bytes, as the training loop gets them."""
     rows = torch.from_numpy(bytes_of(folder).reshape(RECORDS, -1))
-    loader = MemoryLoader(rows, (SIDE, SIDE, 3), num_train=RECORDS, batch_size=BATCH, seed=0, rank=0, world=1)
+    loader = MemoryLoader(rows, (SIDE, SIDE, 3), num_train=RECORDS, batch_size=BATCH, seed=0, lane=0, num_lanes=1)
     return (batch.images for batch in loader.batches(0))
 
 
