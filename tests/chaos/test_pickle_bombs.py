@@ -28,7 +28,8 @@ from gem_ray.config import GemConfig, GraphConfig, StorageConfig
 from gem_ray.data.files import read_files, zip_items
 from gem_ray.data.images import BadImageError, ImageShape, decode_image
 from gem_ray.data.lmdb_files import list_lmdb
-from gem_ray.data.shards import Manifest, ShardEntry, read_manifest, read_records, write_manifest
+from gem_ray.data.manifest import Manifest, ShardEntry, read_manifest, write_manifest
+from gem_ray.data.shards import read_records
 from gem_ray.data.sources import list_source
 from gem_ray.errors import DataError, GemRayError
 from gem_ray.evaluation.evaluation_facts import read_evaluation

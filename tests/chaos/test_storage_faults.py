@@ -19,7 +19,8 @@ import torch
 
 from gem_ray.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from gem_ray.config import GraphConfig, StorageConfig
-from gem_ray.data.shards import Manifest, ShardEntry, encode_shard, read_manifest, read_records, write_manifest
+from gem_ray.data.manifest import Manifest, ShardEntry, read_manifest, write_manifest
+from gem_ray.data.shards import encode_shard, read_records
 from gem_ray.errors import DataError, GemRayError, GraphError, StorageError
 from gem_ray.graph.actor import GraphStore
 from gem_ray.graph.disgraph import DisGraph

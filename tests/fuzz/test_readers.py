@@ -31,15 +31,8 @@ from hypothesis import strategies as st
 from gem_ray.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from gem_ray.config import GemConfig, GraphConfig, StorageConfig
 from gem_ray.config_json import config_from_json, config_to_json
-from gem_ray.data.shards import (
-    Manifest,
-    ShardEntry,
-    content_sha256,
-    encode_shard,
-    read_manifest,
-    read_records,
-    write_manifest,
-)
+from gem_ray.data.manifest import Manifest, ShardEntry, content_sha256, read_manifest, write_manifest
+from gem_ray.data.shards import encode_shard, read_records
 from gem_ray.errors import DataError, GemRayError
 from gem_ray.evaluation.history import read_history
 from gem_ray.graph.actor import GraphStore

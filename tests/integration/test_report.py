@@ -20,7 +20,8 @@ from gem_ray.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from gem_ray.config import CheckConfig, DataConfig, GemConfig, ModelConfig, RunConfig, ScoringConfig, TrainConfig
 from gem_ray.config_json import config_to_json
 from gem_ray.data.faces import ATTRIBUTES, face, true_strength
-from gem_ray.data.shards import Manifest, ShardEntry, encode_shard, write_manifest
+from gem_ray.data.manifest import Manifest, ShardEntry, write_manifest
+from gem_ray.data.shards import encode_shard
 from gem_ray.errors import DataError
 from gem_ray.evaluation.evaluate import evaluate, read_rows, readings_of_scores
 from gem_ray.evaluation.evaluation_facts import (

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gem_ray.config import StorageConfig
-from gem_ray.data.shards import Manifest, ShardEntry
+from gem_ray.data.manifest import Manifest, ShardEntry
 from gem_ray.errors import DataError
 from gem_ray.messages import ScoreAnswer
 from gem_ray.scoring.asking.prompts import missing
