@@ -172,7 +172,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Between tries: these tests are about what is tried, not about how long it takes."""
     sleep = time.sleep
-    monkeypatch.setattr("gem_ray.storage.time.sleep", lambda seconds: sleep(seconds / 20))
+    monkeypatch.setattr("gem_ray.storage_retries.time.sleep", lambda seconds: sleep(seconds / 20))
 
 
 def test_everything_read_through_faults_is_what_was_written(written, kind):
