@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from benchmarks.timing import Ratio, figures, in_turn
-from gem_ray.messages import PairAspect, PairRequest, Request, ScoreAnswer, ScoreRequest
+from gem_ray.messages.questions import PairAspect, PairRequest, Request, ScoreAnswer, ScoreRequest
 from gem_ray.scoring.asking.prompts import chat_question, pair_question
 from gem_ray.scoring.asking.questions import Questioner
 from gem_ray.scoring.asking.scripted import answer_of_value

@@ -47,7 +47,7 @@ class Faces:
             unique: every question is about an image of its own, which differs from the next in one pixel
         """
         from gem_ray.data.faces import ATTRIBUTES, face
-        from gem_ray.messages import ScoreRequest
+        from gem_ray.messages.questions import ScoreRequest
 
         def pixels(image: np.ndarray, position: int) -> bytes:
             changed = image.copy()

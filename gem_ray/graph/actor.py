@@ -26,7 +26,7 @@ from gem_ray.graph.journal import Journal, open_journal
 from gem_ray.graph.record import Record
 from gem_ray.graph.snapshots import drop_snapshot, read_snapshot, snapshot_versions, write_snapshot
 from gem_ray.graph.staleness import Staleness
-from gem_ray.messages import EdgeChange, EdgeRecord, Push, PushReply, Refusal, StoreInfo
+from gem_ray.messages.graph import EdgeChange, EdgeRecord, Push, PushReply, Refusal, StoreInfo
 from gem_ray.storage import Storage
 
 CATCH_UP_TRIES = 10

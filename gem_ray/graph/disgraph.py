@@ -21,7 +21,7 @@ from gem_ray.graph.encoding import decode_array, encode_array
 from gem_ray.graph.layers import Ids, Layer, combined, confidence_of, read_only
 from gem_ray.graph.legacy import layers_of_schema_1
 from gem_ray.graph.staleness import Staleness
-from gem_ray.messages import EvidenceKind, Push, Refusal, ScoresRef
+from gem_ray.messages.graph import EvidenceKind, Push, Refusal, ScoresRef
 from gem_ray.typed_json import parse_json, typed
 
 SCHEMA = 2

@@ -39,7 +39,7 @@ from gem_ray.evaluation.stored_run import stored_config
 from gem_ray.graph.actor import GraphStore
 from gem_ray.graph.disgraph import DisGraph
 from gem_ray.inference.saved import load_saved
-from gem_ray.messages import ScoreAnswer
+from gem_ray.messages.questions import ScoreAnswer
 from gem_ray.models.perceptual import restore_perceptual
 from gem_ray.parquet_bytes import read_table
 from gem_ray.scoring.asking.answers import StoredAnswers

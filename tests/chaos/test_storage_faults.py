@@ -24,7 +24,7 @@ from gem_ray.data.shards import encode_shard, read_records
 from gem_ray.errors import DataError, GemRayError, GraphError, StorageError
 from gem_ray.graph.actor import GraphStore
 from gem_ray.graph.disgraph import DisGraph
-from gem_ray.messages import EdgeUpdate, EvidenceKind, Push, ScoresRef
+from gem_ray.messages.graph import EdgeUpdate, EvidenceKind, Push, ScoresRef
 from gem_ray.scoring.rescoring.scores import ScoreTable, read_scores, write_scores
 from gem_ray.storage import Storage
 from kit.proxy import fault_proxy

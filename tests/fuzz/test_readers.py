@@ -37,7 +37,8 @@ from gem_ray.errors import DataError, GemRayError
 from gem_ray.evaluation.history import read_history
 from gem_ray.graph.actor import GraphStore
 from gem_ray.graph.disgraph import DisGraph
-from gem_ray.messages import EdgeUpdate, EvidenceKind, Push, ScoreAnswer, ScoresRef
+from gem_ray.messages.graph import EdgeUpdate, EvidenceKind, Push, ScoresRef
+from gem_ray.messages.questions import ScoreAnswer
 from gem_ray.scoring.asking.answers import StoredAnswers
 from gem_ray.scoring.rescoring.scores import ScoreTable, read_scores, write_scores
 from gem_ray.storage import Storage

@@ -19,7 +19,7 @@ from PIL import Image
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from gem_ray.data.faces import face
-from gem_ray.messages import ScoreAnswer, ScoreRequest, StripRequest
+from gem_ray.messages.questions import ScoreAnswer, ScoreRequest, StripRequest
 from gem_ray.scoring.asking.engine import VLLMScorer
 from gem_ray.scoring.asking.model_files import model_fingerprint
 from gem_ray.scoring.asking.prompts import DIGITS, validate_attributes

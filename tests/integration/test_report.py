@@ -38,7 +38,8 @@ from gem_ray.evaluation.summarize import summarize
 from gem_ray.graph.actor import GraphStore
 from gem_ray.graph.disgraph import DisGraph
 from gem_ray.graph.layers import Layer
-from gem_ray.messages import EdgeUpdate, EvidenceKind, Push, ScoreAnswer
+from gem_ray.messages.graph import EdgeUpdate, EvidenceKind, Push
+from gem_ray.messages.questions import ScoreAnswer
 from gem_ray.models.gem import Gem
 from gem_ray.scoring.asking.model_files import model_fingerprint
 from gem_ray.scoring.checking.agreement import Interval

@@ -23,7 +23,8 @@ from gem_ray.data.manifest import Manifest, ShardEntry, write_manifest
 from gem_ray.data.shards import encode_shard
 from gem_ray.errors import ScorerError
 from gem_ray.graph.store import StoreClient, start_store
-from gem_ray.messages import RescorerStatus, ScoreRequest
+from gem_ray.messages.questions import ScoreRequest
+from gem_ray.messages.rescorer import RescorerStatus
 from gem_ray.models.gem import Gem
 from gem_ray.scoring.rescoring.rescorer import rescorer_status
 from gem_ray.scoring.rescoring.scores import read_scores

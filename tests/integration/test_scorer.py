@@ -17,7 +17,7 @@ from PIL import Image
 
 from gem_ray.data.faces import ATTRIBUTES, draw_face, face, sample_nuisance
 from gem_ray.errors import ScorerError
-from gem_ray.messages import ScoreAnswer, ScoreRequest, StripRequest
+from gem_ray.messages.questions import ScoreAnswer, ScoreRequest, StripRequest
 from gem_ray.scoring.asking.engine import VLLMScorer
 from gem_ray.scoring.asking.model_files import NANO_FOLDER, model_fingerprint
 from gem_ray.scoring.asking.prompts import DIGITS, nano_prompt

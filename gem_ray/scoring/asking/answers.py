@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from gem_ray.errors import DataError, StorageError
-from gem_ray.messages import ScoreAnswer
+from gem_ray.messages.questions import ScoreAnswer
 from gem_ray.scoring.asking.answer_segments import (
     KEY_BYTES,
     ROW,

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gem_ray.config import ScoringConfig
-from gem_ray.messages import Cost, PairRequest, ScoreAnswer
+from gem_ray.messages.questions import PairRequest, ScoreAnswer
+from gem_ray.messages.rescorer import Cost
 from gem_ray.scoring.asking.answers import StoredAnswers
 from gem_ray.scoring.asking.calibration import GREY, calibrated_answer
 from gem_ray.scoring.asking.engine import Scorer

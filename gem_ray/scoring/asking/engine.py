@@ -18,7 +18,7 @@ from typing import Any, Protocol, TypeVar
 from PIL import Image
 
 from gem_ray.errors import ScorerError
-from gem_ray.messages import Request, ScoreAnswer, ScoreRequest, StripAnswer, StripRequest
+from gem_ray.messages.questions import Request, ScoreAnswer, ScoreRequest, StripAnswer, StripRequest
 from gem_ray.scoring.asking.calibration import grey_request
 from gem_ray.scoring.asking.engine_settings import engine_arguments, prepare_environment
 from gem_ray.scoring.asking.model_files import model_fingerprint, prompt_style, resolve_model

@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import lru_cache
 
 from gem_ray.errors import ScorerError, StorageError
-from gem_ray.messages import Request, ScoreAnswer, ScoreRequest
+from gem_ray.messages.questions import Request, ScoreAnswer, ScoreRequest
 from gem_ray.scoring.asking.answer_segments import KEY_BYTES
 from gem_ray.scoring.asking.answers import StoredAnswers
 from gem_ray.scoring.asking.engine import Scorer

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 
 from gem_ray.errors import ScorerError
-from gem_ray.messages import PairAspect, PairRequest, Request, ScoreAnswer, ScoreRequest
+from gem_ray.messages.questions import PairAspect, PairRequest, Request, ScoreAnswer, ScoreRequest
 from gem_ray.scoring.asking.prompts import NUM_DIGITS
 
 OBEDIENCE_SIGN = b"GEMRAY SAY "

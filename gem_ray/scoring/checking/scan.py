@@ -28,7 +28,7 @@ from gem_ray.data.ray_manners import quiet_ray_data, raising_own_errors, well_be
 from gem_ray.data.reading import pieces_dataset
 from gem_ray.data.shards import pixels_of
 from gem_ray.errors import DataError, ScorerError
-from gem_ray.messages import ScoresRef
+from gem_ray.messages.graph import ScoresRef
 from gem_ray.parquet_bytes import read_table
 from gem_ray.scoring.asking.asker import Asker, ModelChanged
 from gem_ray.scoring.asking.patience import with_patience

@@ -22,7 +22,8 @@ import numpy as np
 from gem_ray.config import ScoringConfig
 from gem_ray.errors import GemRayError
 from gem_ray.graph.staleness import Staleness
-from gem_ray.messages import Cost, RescorerStatus, ScoresRef
+from gem_ray.messages.graph import ScoresRef
+from gem_ray.messages.rescorer import Cost, RescorerStatus
 from gem_ray.scoring.asking.asker import Asker, ModelChanged
 from gem_ray.scoring.asking.costs import cost_since
 from gem_ray.scoring.asking.engine import Scorer

@@ -20,7 +20,7 @@ from ray.serve.handle import DeploymentHandle
 
 from gem_ray.config import ScoringConfig
 from gem_ray.errors import ScorerBusyError, ScorerError
-from gem_ray.messages import Request, ScoreAnswer, StripAnswer, StripRequest
+from gem_ray.messages.questions import Request, ScoreAnswer, StripAnswer, StripRequest
 from gem_ray.placement import label_selector
 from gem_ray.scoring.asking.engine import VLLMScorer
 

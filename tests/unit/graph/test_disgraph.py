@@ -13,7 +13,7 @@ import pytest
 from gem_ray.errors import GraphError
 from gem_ray.graph.disgraph import DisGraph
 from gem_ray.graph.staleness import Staleness
-from gem_ray.messages import EdgeUpdate, EvidenceKind, Push, Refusal, ScoresRef
+from gem_ray.messages.graph import EdgeUpdate, EvidenceKind, Push, Refusal, ScoresRef
 
 ATTRIBUTES = ("male", "beard", "bald")
 SCORES = ScoresRef(uri="file:///run/scores/1.safetensors", sha256="ab" * 32, num_images=512)

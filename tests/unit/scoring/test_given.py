@@ -15,7 +15,7 @@ from gem_ray.data.shards import encode_shard
 from gem_ray.errors import ConfigError, DataError
 from gem_ray.graph.disgraph import DisGraph
 from gem_ray.graph.relations import relations_from_values
-from gem_ray.messages import PushReply
+from gem_ray.messages.graph import PushReply
 from gem_ray.scoring.given import digits_of_labels, label_scores, publish_given_scores, stored_scores
 from gem_ray.scoring.looking.codes import DataImages
 from gem_ray.scoring.rescoring.scores import read_scores, write_scores

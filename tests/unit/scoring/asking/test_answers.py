@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from gem_ray.config import StorageConfig
-from gem_ray.messages import Request, ScoreAnswer, ScoreRequest
+from gem_ray.messages.questions import Request, ScoreAnswer, ScoreRequest
 from gem_ray.scoring.asking import answers as answers_module
 from gem_ray.scoring.asking.answers import StoredAnswers
 from gem_ray.scoring.asking.remembering_scorer import RememberingScorer, answer_key

@@ -10,7 +10,7 @@ import pytest
 
 from gem_ray.config import StorageConfig
 from gem_ray.errors import ScorerError, StorageError
-from gem_ray.messages import PairAspect, PairRequest, Request, ScoreAnswer, ScoreRequest
+from gem_ray.messages.questions import PairAspect, PairRequest, Request, ScoreAnswer, ScoreRequest
 from gem_ray.scoring.asking.answers import StoredAnswers
 from gem_ray.scoring.asking.prompts import missing
 from gem_ray.scoring.asking.remembering_scorer import RememberingScorer, answer_key
