@@ -45,7 +45,7 @@ class TokenClock:
         self._planted_s += wanted_s
 
     async def score(self, requests: Sequence[Request]) -> list[ScoreAnswer]:
-        """See ``engine.Scorer``."""
+        """See ``scorer.Scorer``."""
         self.prompts += len(requests)
         self.tokens += sum(IMAGE_TOKENS + len(WORD.findall(self._text(request))) for request in requests)
         return [answer_of_value(0.5) for _ in requests]

@@ -120,7 +120,7 @@ def by_both_clocks(
 @contextmanager
 def bare_engine(runner: asyncio.Runner, **options: Any) -> Iterator[Any]:
     """The scorer of a replica without the replica: its engine's process below this one."""
-    from gem_ray.scoring.asking.engine import VLLMScorer
+    from gem_ray.scoring.asking.vllm_scorer import VLLMScorer
 
     async def start() -> VLLMScorer:
         return VLLMScorer("nano", min_digit_mass=0.0, deadline_s=DEADLINE_S, **options)

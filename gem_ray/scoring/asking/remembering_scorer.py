@@ -15,8 +15,8 @@ from gem_ray.errors import ScorerError, StorageError
 from gem_ray.messages.questions import Request, ScoreAnswer, ScoreRequest
 from gem_ray.scoring.asking.answer_segments import KEY_BYTES
 from gem_ray.scoring.asking.answers import StoredAnswers
-from gem_ray.scoring.asking.engine import Scorer
 from gem_ray.scoring.asking.prompts import PROMPT_VERSION, checked, missing
+from gem_ray.scoring.asking.scorer import Scorer
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ class RememberingScorer:
         self._scorer, self._answers = scorer, answers
 
     async def score(self, requests: Sequence[Request]) -> list[ScoreAnswer]:
-        """See ``engine.Scorer``; answers from the store say so, and carry no tokens."""
+        """See ``scorer.Scorer``; answers from the store say so, and carry no tokens."""
         model = self.model
         places: dict[bytes, list[int]] = defaultdict(list)  # a question that comes twice is asked once
         for index, request in enumerate(requests):
