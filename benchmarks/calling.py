@@ -22,7 +22,7 @@ from gem_ray.config import GatewayConfig, GemConfig, RunConfig, ScoringConfig
 from gem_ray.gateway.routes import Behind
 from gem_ray.gateway.server import listen, make_server
 from gem_ray.graph.store import start_store
-from gem_ray.messages import Request, ScoreAnswer, ScoreRequest
+from gem_ray.messages.questions import Request, ScoreAnswer, ScoreRequest
 from gem_ray.scoring.asking.scripted import answer_of_value
 from gem_ray.scoring.serving.application import app_name, start_scorer, stop_scorer
 from gem_ray.scoring.serving.deployment import ServeScorer

@@ -18,8 +18,8 @@ from gem_ray.config import ScoringConfig
 from gem_ray.data.faces import ATTRIBUTES, face
 from gem_ray.evaluation.relations import agreement
 from gem_ray.graph.relations import ESTIMATORS, relations_from_scores, relations_from_values
-from gem_ray.messages import ScoreRequest
-from gem_ray.scoring.asking.engine import VLLMScorer
+from gem_ray.messages.questions import ScoreRequest
+from gem_ray.scoring.asking.vllm_scorer import VLLMScorer
 
 SEED = 880_001  # no lesson, check or default data set has it
 ASK_IMAGES = 64

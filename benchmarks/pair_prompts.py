@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from benchmarks.timing import Ratio, figures, in_turn
-from gem_ray.messages import PairAspect, PairRequest, Request, ScoreAnswer, ScoreRequest
+from gem_ray.messages.questions import PairAspect, PairRequest, Request, ScoreAnswer, ScoreRequest
 from gem_ray.scoring.asking.prompts import chat_question, pair_question
 from gem_ray.scoring.asking.questions import Questioner
 from gem_ray.scoring.asking.scripted import answer_of_value
@@ -45,7 +45,7 @@ class TokenClock:
         self._planted_s += wanted_s
 
     async def score(self, requests: Sequence[Request]) -> list[ScoreAnswer]:
-        """See ``engine.Scorer``."""
+        """See ``scorer.Scorer``."""
         self.prompts += len(requests)
         self.tokens += sum(IMAGE_TOKENS + len(WORD.findall(self._text(request))) for request in requests)
         return [answer_of_value(0.5) for _ in requests]

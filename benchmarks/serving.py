@@ -7,77 +7,19 @@ cores as they would in a run, but for the last group, which gives the MLLM one c
 from __future__ import annotations
 
 import asyncio
-import itertools
 import json
-import os
-import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from benchmarks.command import Group, main_of
+from benchmarks.face_questions import SIDE, Faces, Questions, ask_all
+from benchmarks.mllm import CONCURRENCY, bare_engine, served
 from benchmarks.processes import tree_cpu_s
 from benchmarks.timing import Ratio, ratio, seconds
 
-SIDE, SEED = 64, 4_242
-CONCURRENCY = 16
-DEADLINE_S = 120.0
-SATURATING = 4  # requests of 48 questions under way, as the rescorer has them
-STEPS, BATCH = 24, 64
 PLANTED_S = 0.1
 STRUCTURED_TOKENS = 16
-
-Questions = list[list[Any]]
-"""Batches of ``ScoreRequest``."""
-
-
-class Faces:
-    """Fresh drawn faces: no engine has seen one before, so that no cache of an earlier call answers."""
-
-    def __init__(self) -> None:
-        self._numbers = itertools.count()
-
-    def batches(self, count: int, images: int, unique: bool = False) -> Questions:
-        """``count`` batches of six questions about each of ``images`` faces.
-
-        Args:
-            unique: every question is about an image of its own, which differs from the next in one pixel
-        """
-        from gem_ray.data.faces import ATTRIBUTES, face
-        from gem_ray.messages import ScoreRequest
-
-        def pixels(image: np.ndarray, position: int) -> bytes:
-            changed = image.copy()
-            changed[0, 0] = (position * 40 + 7, image[0, 0, 1], image[0, 0, 2])
-            return (changed if unique else image).tobytes()
-
-        def batch() -> list[ScoreRequest]:
-            drawn = [face(SEED, next(self._numbers), SIDE)[0] for _ in range(images)]
-            return [
-                ScoreRequest(image=image, height=SIDE, width=SIDE, attribute=name)
-                for face_ in drawn
-                for shared in (face_.tobytes(),)
-                for position, name in enumerate(ATTRIBUTES)
-                for image in (pixels(face_, position) if unique else shared,)
-            ]
-
-        return [batch() for _ in range(count)]
-
-
-async def ask_all(scorer: Any, batches: Questions, concurrency: int, planted_s: float = 0.0) -> None:
-    """Ask all batches, so many at a time; a missing answer is an error, so that nothing fails fast and counts."""
-    places = asyncio.Semaphore(concurrency)
-
-    async def ask(batch: list[Any]) -> None:
-        async with places:
-            answers = await scorer.score(batch)
-            time.sleep(planted_s)  # holds up the caller's loop, as a slow serialisation would
-            assert all(answer.probabilities is not None for answer in answers), answers
-
-    await asyncio.gather(*map(ask, batches))
 
 
 @dataclass(frozen=True)
@@ -115,41 +57,6 @@ def by_both_clocks(
     """A ratio by wall time, and by CPU time, which others on the machine touch less."""
     yield ratio(name, what, measured.wall, units, "questions/s", target, expect)
     yield ratio(f"{name}_cpu", f"{what}, by CPU time", measured.cpu, units, "questions/CPU s", target, expect)
-
-
-@contextmanager
-def bare_engine(runner: asyncio.Runner, **options: Any) -> Iterator[Any]:
-    """The scorer of a replica without the replica: its engine's process below this one."""
-    from gem_ray.scoring.asking.engine import VLLMScorer
-
-    async def start() -> VLLMScorer:
-        return VLLMScorer("nano", min_digit_mass=0.0, deadline_s=DEADLINE_S, **options)
-
-    scorer = runner.run(start())
-    try:
-        yield scorer
-    finally:
-        scorer.shutdown()
-
-
-@contextmanager
-def served() -> Iterator[Any]:
-    """The same behind Ray Serve."""
-    from gem_ray.config import GemConfig, ScoringConfig
-    from gem_ray.scoring.serving.deployment import ServeScorer
-    from gem_ray.train.ray_session import ray_session
-
-    config = ScoringConfig(
-        max_ongoing_requests=2 * CONCURRENCY, max_queued_requests=64, deadline_s=DEADLINE_S, min_digit_mass=0.0
-    )
-    with ray_session(GemConfig(scoring=config)):
-        from gem_ray.scoring.serving.application import app_name, start_scorer, stop_scorer
-
-        start_scorer(config, "bench")
-        try:
-            yield ServeScorer(app_name("bench"), DEADLINE_S)
-        finally:
-            stop_scorer("bench")
 
 
 def handle(repeats: int) -> Iterator[Ratio]:
@@ -263,127 +170,11 @@ async def num_tokens(scorer: Any, sampling: Any) -> int:
     return len((await scorer._generate(rendered, sampling)).outputs[0].token_ids)
 
 
-def training(repeats: int) -> Iterator[Ratio]:
-    """Training steps a second while the MLLM is saturated over while it idles, on a core each and on one."""
-    cores = sorted(os.sched_getaffinity(0))
-    if len(cores) < 2:
-        return
-    import psutil
-    import torch
-
-    from benchmarks.core import step_runner
-
-    torch.set_num_threads(1)
-    with served():
-        load = start_load()
-        for process in psutil.Process().children(recursive=True):
-            pin(process, cores[0])
-        run = step_runner("fp32", BATCH, STEPS)
-        try:
-            for name, core, target, expect in (
-                ("own_core", cores[1], 0.95, None),
-                ("own_core_control", cores[0], None, 0.8),
-            ):
-                os.sched_setaffinity(0, {core})
-                wall, cpu, rate = steps_in_turn(run, load, repeats)
-                where = "a core each" if core == cores[1] else "one core for both"
-                what = f"training steps with the MLLM saturated ({rate:.0f} questions/s) over idle, {where}"
-                yield ratio(name, what, wall, BATCH * STEPS, "images/s", target, expect)
-                if core == cores[1]:
-                    what = (
-                        "the same by the CPU time of training: what is left when others on the machine are not counted"
-                    )
-                    yield ratio(f"{name}_cpu", what, cpu, BATCH * STEPS, "images/CPU s", target)
-        finally:
-            os.sched_setaffinity(0, set(cores))
-
-
-def steps_in_turn(
-    run: Callable[[], None], load: Callable[[], Any], repeats: int
-) -> tuple[tuple[list[float], list[float]], tuple[list[float], list[float]], float]:
-    """Wall and CPU seconds of training under load and idle, in turn, and the questions a second under load."""
-    wall: tuple[list[float], list[float]] = ([], [])
-    cpu: tuple[list[float], list[float]] = ([], [])
-    rates = []
-
-    def timed(place: int) -> None:
-        before = time.process_time()
-        wall[place].append(seconds(run))
-        cpu[place].append(time.process_time() - before)
-
-    for _ in range(repeats + 1):
-        timed(1)
-        with load() as rate:
-            timed(0)
-        rates.append(rate())
-    for times in (*wall, *cpu):
-        del times[0]
-    return wall, cpu, float(np.median(rates))
-
-
-def start_load() -> Callable[[], Any]:
-    """A context in which a Ray actor keeps requests under way all the time; gives what was answered a second."""
-    import ray
-
-    from gem_ray.scoring.serving.application import app_name
-    from gem_ray.scoring.serving.deployment import ServeScorer
-
-    class Load:
-        def __init__(self) -> None:
-            self.scorer, self.on, self.answered = ServeScorer(app_name("bench"), DEADLINE_S), False, 0
-            self.batches = Faces().batches(64, 8)
-
-        async def ready(self) -> None:
-            """Answered once the process is there, whose threads can then be pinned."""
-
-        async def start(self) -> None:
-            self.on, self.answered, self.began = True, 0, time.monotonic()
-            self.callers = [asyncio.create_task(self.call(number)) for number in range(SATURATING)]
-            while self.answered == 0:
-                await asyncio.sleep(0.02)
-
-        async def call(self, number: int) -> None:
-            while self.on:
-                self.answered += len(await self.scorer.score(self.batches[number % 64]))
-                number += SATURATING
-
-        async def stop(self) -> float:
-            self.on, rate = False, self.answered / (time.monotonic() - self.began)
-            await asyncio.gather(*self.callers)
-            return rate
-
-    actor = ray.remote(num_cpus=0)(Load).remote()
-    ray.get(actor.ready.remote())
-
-    @contextmanager
-    def load() -> Iterator[Callable[[], float]]:
-        rates: list[float] = []
-        ray.get(actor.start.remote())
-        try:
-            yield lambda: rates[0]
-        finally:
-            rates.append(ray.get(actor.stop.remote()))
-
-    return load
-
-
-def pin(process: Any, core: int) -> None:
-    """Keep all threads of a process on one core; one that has ended meanwhile needs none."""
-    import psutil
-
-    try:
-        for thread in process.threads():
-            os.sched_setaffinity(thread.id, {core})
-        os.sched_setaffinity(process.pid, {core})
-    except (psutil.NoSuchProcess, ProcessLookupError):
-        return
-
-
 GROUPS = {
     "handle": Group("benchmarks.serving:handle", 120, "the Serve handle over the bare engine"),
     "prefix": Group("benchmarks.serving:prefix", 120, "the engine's prefix cache on over off"),
     "tokens": Group("benchmarks.serving:tokens", 90, "one token over sixteen tokens of JSON"),
-    "training": Group("benchmarks.serving:training", 150, "training beside a busy MLLM over beside an idle one"),
+    "training": Group("benchmarks.saturation:training", 150, "training beside a busy MLLM over beside an idle one"),
 }
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from benchmarks.timing import Ratio, figures, in_turn
 from gem_ray.config import GemConfig, RunConfig, ScoringConfig
 from gem_ray.graph.store import StoreClient, start_store
-from gem_ray.messages import EdgeUpdate, EvidenceKind, Push
+from gem_ray.messages.graph import EdgeUpdate, EvidenceKind, Push
 from gem_ray.storage import Storage
 from gem_ray.train.ray_session import ray_session
 

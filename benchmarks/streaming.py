@@ -24,7 +24,7 @@ from benchmarks.static_server import served
 from benchmarks.synthetic import write_random_shards
 from benchmarks.timing import Ratio, figures, in_turn, spend
 from gem_ray.config import GemConfig, ScoringConfig, StorageConfig
-from gem_ray.data.shards import Manifest
+from gem_ray.data.manifest import Manifest
 from gem_ray.data.stream import StreamLoader
 from gem_ray.storage import Storage
 from gem_ray.train.ray_session import ray_session

@@ -6,7 +6,8 @@ import hashlib
 
 import numpy as np
 
-from gem_ray.data.shards import Manifest, ShardEntry, encode_shard, write_manifest
+from gem_ray.data.manifest import Manifest, ShardEntry, write_manifest
+from gem_ray.data.shards import encode_shard
 from gem_ray.storage import Storage
 
 

@@ -25,8 +25,8 @@ from benchmarks.timing import Ratio, Turns, figures, in_turn, spend
 from gem_ray.config import DataConfig, GemConfig, PrepareConfig, RunConfig, ScoringConfig, TrainConfig
 from gem_ray.config_json import config_from_json, config_to_json
 from gem_ray.data.loader import Batch, build_datasets, open_loader
+from gem_ray.data.manifest import read_manifest
 from gem_ray.data.prepare import prepare
-from gem_ray.data.shards import read_manifest
 from gem_ray.graph.disgraph import DisGraph
 from gem_ray.graph.store import start_store
 from gem_ray.storage import Storage

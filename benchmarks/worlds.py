@@ -89,8 +89,8 @@ class ReplayedWorld:
 def ask_nano(num_images: int, say: Callable[[str], None]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """True relations [6, 6] of drawn faces, and digit probabilities [N, 6, 6] by the shipped MLLM in vLLM."""
     from gem_ray.data.faces import ATTRIBUTES, face, true_strength
-    from gem_ray.messages import ScoreAnswer, ScoreRequest
-    from gem_ray.scoring.asking.engine import VLLMScorer
+    from gem_ray.messages.questions import ScoreAnswer, ScoreRequest
+    from gem_ray.scoring.asking.vllm_scorer import VLLMScorer
 
     def requests(index: int) -> list[ScoreRequest]:
         pixels = face(SEED_OF_FACES, index)[0]

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import random
-import time
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,17 +16,15 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlparse
 
-import aiohttp
 import fsspec
-from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
 from gem_ray import telemetry
 from gem_ray.config import StorageConfig
 from gem_ray.errors import StorageError
+from gem_ray.storage_retries import PERMANENT, with_retries
 
 T = TypeVar("T")
 TEMPORARY = ".tmp-"
-PERMANENT = (FileNotFoundError, PermissionError, FileExistsError, IsADirectoryError, NotADirectoryError)
 CLIENT_TRIES = 2
 """Of s3fs, which nests them: four requests in one read. Its five would wait for a silent server for hours."""
 
@@ -87,10 +83,6 @@ class Storage:
     def is_local(self) -> bool:
         """Whether the folder lies on this machine's file system."""
         return "://" not in self.uri or self.uri.startswith("file://")
-
-    @property
-    def _endpoint(self) -> str:
-        return "this machine" if self.is_local else f"endpoint {self.config.endpoint_url or 'default'}"
 
     @property
     def local_path(self) -> Path:
@@ -244,45 +236,8 @@ class Storage:
         Args:
             what: for the message, as in "cannot ... in s3://bucket/folder"; its first word is a label of metrics
         """
-        end = time.monotonic() + self.config.patience_s
-        for attempt in range(1, self.config.attempts + 1):
-            try:
-                return action()
-            except FileNotFoundError as error:
-                if _bucket_is_missing(error):
-                    raise StorageError(
-                        f"cannot {what} in {self.uri}: no such bucket at {self._endpoint}; create it, or check "
-                        "the name and storage.endpoint_url"
-                    ) from error
-                raise
-            except FileExistsError:
-                raise
-            except NoCredentialsError as error:
-                raise StorageError(
-                    f"cannot {what} in {self.uri}: no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
-                    "give the machine a role, or set storage.anonymous=true for a public bucket"
-                ) from error
-            except (OSError, BotoCoreError, ClientError, aiohttp.ClientError) as error:
-                pause_s = min(8.0, 0.2 * 2**attempt) * random.uniform(0.5, 1.0)
-                over = attempt == self.config.attempts or time.monotonic() + pause_s > end
-                last = over or isinstance(error, PERMANENT) or self.is_local
-                operation = what.split(maxsplit=1)[0]
-                if last:
-                    telemetry.add_count("gem_storage_failures", 1, operation=operation)
-                    raise StorageError(
-                        f"cannot {what} in {self.uri} (try {attempt} of {self.config.attempts}, "
-                        f"{self._endpoint}): {type(error).__name__}: {error}; "
-                        "check the location, the permissions and that the server is up"
-                    ) from error
-                telemetry.add_count("gem_storage_retries", 1, operation=operation)
-                time.sleep(pause_s)
-        raise AssertionError("unreachable")
+        return with_retries(what, action, self.uri, self.config, self.is_local)
 
 
 def _is_temporary(name: str) -> bool:
     return name.rsplit("/", 1)[-1].startswith(TEMPORARY)
-
-
-def _bucket_is_missing(error: FileNotFoundError) -> bool:
-    cause = error.__cause__
-    return isinstance(cause, ClientError) and cause.response.get("Error", {}).get("Code") == "NoSuchBucket"

@@ -15,10 +15,10 @@ import torch
 from benchmarks.growth.fits import Curve
 from benchmarks.synthetic import write_random_shards
 from gem_ray.config import DataConfig, GemConfig, ScoringConfig, StorageConfig
+from gem_ray.data.manifest import Manifest
 from gem_ray.data.memory import MemoryLoader, rows_of
 from gem_ray.data.order import Piece
 from gem_ray.data.reading import read_piece
-from gem_ray.data.shards import Manifest
 from gem_ray.data.stream import StreamLoader
 from gem_ray.storage import Storage
 from gem_ray.train.ray_session import ray_session

@@ -91,7 +91,7 @@ def ray_train(folder: str, gate: Gate) -> None:
 
     from gem_ray.config_json import config_to_json
     from gem_ray.data.loader import build_datasets
-    from gem_ray.data.shards import read_manifest
+    from gem_ray.data.manifest import read_manifest
     from gem_ray.storage import Storage
     from gem_ray.train.ray_session import ray_session
     from gem_ray.train.trainer import scaling
@@ -127,7 +127,8 @@ def ray_worker(settings: dict[str, object]) -> None:
 
 def write_shards(data: object, images: np.ndarray) -> None:
     """The images as one verified shard."""
-    from gem_ray.data.shards import Manifest, ShardEntry, encode_shard, write_manifest
+    from gem_ray.data.manifest import Manifest, ShardEntry, write_manifest
+    from gem_ray.data.shards import encode_shard
     from gem_ray.storage import Storage
 
     assert isinstance(data, Storage)

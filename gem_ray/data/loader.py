@@ -15,11 +15,12 @@ import ray.train
 
 from gem_ray.config import DataConfig, GemConfig
 from gem_ray.data.batch import Batch, Loader
+from gem_ray.data.manifest import Manifest, read_manifest
 from gem_ray.data.memory import MemoryLoader, rows_of
 from gem_ray.data.order import Piece, steps_per_epoch
 from gem_ray.data.ray_manners import quiet_ray_data, raising_own_errors
 from gem_ray.data.reading import pieces_dataset
-from gem_ray.data.shards import Manifest, Records, read_manifest, read_records
+from gem_ray.data.shards import Records, read_records
 from gem_ray.data.stream import StreamLoader
 from gem_ray.errors import DataError
 from gem_ray.storage import Storage

@@ -10,8 +10,9 @@ import pyarrow as pa
 import torch
 
 from gem_ray.data.batch import Batch, to_channels_first
+from gem_ray.data.manifest import Manifest
 from gem_ray.data.order import epoch_order, lane_batch, steps_per_epoch
-from gem_ray.data.shards import Manifest, pixels_of
+from gem_ray.data.shards import pixels_of
 from gem_ray.errors import DataError
 
 

@@ -25,11 +25,11 @@ from gem_ray.config import GemConfig, PrepareConfig
 from gem_ray.data.factors import with_named_factors
 from gem_ray.data.images import ImageShape
 from gem_ray.data.listings import Listing
+from gem_ray.data.manifest import Manifest, has_manifest, read_manifest, write_manifest
 from gem_ray.data.ray_manners import quiet_ray_data, raising_own_errors, well_behaved
 from gem_ray.data.rounds import Shard, parts_of, rounds
 from gem_ray.data.selection import NO_SPLIT, Selection, select
 from gem_ray.data.shard_task import PROGRESS, ShardDone, ShardWork, attribute_names, make_shard, progress_name
-from gem_ray.data.shards import Manifest, has_manifest, read_manifest, write_manifest
 from gem_ray.data.skipped import SKIPPED, check_bad_share, count_causes, write_skipped
 from gem_ray.data.sources import list_source
 from gem_ray.errors import DataError

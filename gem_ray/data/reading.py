@@ -8,9 +8,10 @@ from functools import partial
 import pyarrow as pa
 import ray.data
 
+from gem_ray.data.manifest import Manifest
 from gem_ray.data.order import Piece
 from gem_ray.data.ray_manners import well_behaved
-from gem_ray.data.shards import Manifest, read_shard
+from gem_ray.data.shards import read_shard
 from gem_ray.storage import Storage
 
 READERS = 4

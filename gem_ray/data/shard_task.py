@@ -15,7 +15,8 @@ from gem_ray.data.files import read_files
 from gem_ray.data.images import BadImageError, ImageShape, decode_image, fit_image
 from gem_ray.data.listings import ArrayListing, DrawnListing, FileListing, Images, KnownListing, Listing, RowListing
 from gem_ray.data.lmdb_files import LmdbListing
-from gem_ray.data.shards import ShardEntry, encode_shard
+from gem_ray.data.manifest import ShardEntry
+from gem_ray.data.shards import encode_shard
 from gem_ray.errors import DataError
 from gem_ray.storage import Storage
 from gem_ray.typed_json import parse_json, typed

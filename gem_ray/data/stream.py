@@ -13,10 +13,11 @@ import pyarrow as pa
 import torch
 
 from gem_ray.data.batch import Batch, to_channels_first
+from gem_ray.data.manifest import Manifest
 from gem_ray.data.order import Piece, lane_pieces, steps_per_epoch, window_order, windows
 from gem_ray.data.ray_manners import quiet_ray_data, raising_own_errors
 from gem_ray.data.reading import pieces_dataset
-from gem_ray.data.shards import Manifest, pixels_of, read_shard
+from gem_ray.data.shards import pixels_of, read_shard
 from gem_ray.errors import DataError
 from gem_ray.storage import Storage
 

@@ -27,7 +27,7 @@ from gem_ray.evaluation.relations import edge_fidelity
 from gem_ray.evaluation.swap_figures import swaps_figure
 from gem_ray.evaluation.truth_figures import against_truth_figure, agreement_figure
 from gem_ray.graph.layers import confidence_of
-from gem_ray.messages import EvidenceKind
+from gem_ray.messages.graph import EvidenceKind
 
 SHOWN_RECONSTRUCTIONS = 36
 MOST_FILM_BYTES = 1_600_000  # a report stays under 15 MB

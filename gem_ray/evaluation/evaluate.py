@@ -17,7 +17,8 @@ from gem_ray.checkpoint import Checkpoint, load_checkpoint
 from gem_ray.config import GemConfig
 from gem_ray.data.drawn import DRAWN
 from gem_ray.data.loader import holdout_records
-from gem_ray.data.shards import Manifest, Records, read_manifest, read_records, read_shard
+from gem_ray.data.manifest import Manifest, read_manifest
+from gem_ray.data.shards import Records, read_records, read_shard
 from gem_ray.errors import DataError
 from gem_ray.evaluation.history import History, read_history
 from gem_ray.evaluation.reconstruction import (

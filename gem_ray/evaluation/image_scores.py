@@ -7,7 +7,8 @@ from torch import Tensor
 
 from gem_ray.config import GemConfig
 from gem_ray.data.loader import num_train
-from gem_ray.data.shards import Manifest, read_records
+from gem_ray.data.manifest import Manifest
+from gem_ray.data.shards import read_records
 from gem_ray.evaluation.evaluate import to_tensor
 from gem_ray.evaluation.evaluation_facts import DistanceFacts, ReconstructionFacts
 from gem_ray.evaluation.networks import NANO, chosen_network, lpips_network, nano_layers, weights_folder

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from gem_ray.config import GemConfig
 from gem_ray.data.faces import ATTRIBUTES
-from gem_ray.data.shards import Manifest
+from gem_ray.data.manifest import Manifest
 from gem_ray.evaluation.progress import Say
 from gem_ray.graph.relations import relations_from_scores
 from gem_ray.scoring.asking.nano_reader import NanoReader

@@ -19,7 +19,7 @@ from scipy.stats import false_discovery_control, norm
 from gem_ray.evaluation.relations import edge_fidelity
 from gem_ray.graph.disgraph import FOLLOWED, DisGraph
 from gem_ray.graph.relations import strength_interval, strength_z
-from gem_ray.messages import EvidenceKind
+from gem_ray.messages.graph import EvidenceKind
 
 FALSE_DISCOVERIES = 0.05
 """At most this share of the edges that are not marked is expected to be noise."""

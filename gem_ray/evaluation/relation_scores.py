@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from gem_ray.data.drawn import DRAWN
-from gem_ray.data.shards import Manifest
+from gem_ray.data.manifest import Manifest
 from gem_ray.evaluation.evaluate import TRUTH_RECORDS
 from gem_ray.evaluation.evaluation_facts import GraphScores, RelationScores
 from gem_ray.evaluation.relations import agreement, fidelity_noise, relation_fidelity, traversal_gap

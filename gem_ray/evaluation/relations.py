@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from gem_ray.errors import GraphError
 from gem_ray.graph.disgraph import DisGraph
-from gem_ray.messages import EvidenceKind
+from gem_ray.messages.graph import EvidenceKind
 
 CLEAR_STRENGTH = 0.05
 """The sign of a true relation counts where its strength is over this."""

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from gem_ray.config import GemConfig
 from gem_ray.data.loader import holdout_records
-from gem_ray.data.shards import Manifest, Records, read_records
+from gem_ray.data.manifest import Manifest
+from gem_ray.data.shards import Records, read_records
 from gem_ray.errors import DataError
 from gem_ray.evaluation.disentanglement.nodes import NodeReduction
 from gem_ray.evaluation.disentanglement.scores import Split

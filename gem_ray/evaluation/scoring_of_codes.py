@@ -15,7 +15,7 @@ from torch import Tensor
 
 from gem_ray.config import EvaluateConfig, GemConfig
 from gem_ray.data.loader import holdout_records
-from gem_ray.data.shards import Manifest, read_manifest
+from gem_ray.data.manifest import Manifest, read_manifest
 from gem_ray.errors import DataError
 from gem_ray.evaluation.disentanglement.dci import num_trees
 from gem_ray.evaluation.disentanglement.scores import Effort, Split, checked_metrics, score_all

@@ -19,7 +19,8 @@ from gem_ray.errors import DataError
 from gem_ray.evaluation.relations import fidelity_noise, relation_fidelity
 from gem_ray.evaluation.stored_graph import replayed, stored_records
 from gem_ray.graph.record import Record
-from gem_ray.messages import Cost, EvidenceKind, Push
+from gem_ray.messages.graph import EvidenceKind, Push
+from gem_ray.messages.rescorer import Cost
 from gem_ray.storage import Storage
 from gem_ray.typed_json import parse_json, typed
 

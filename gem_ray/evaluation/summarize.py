@@ -27,7 +27,7 @@ from gem_ray.evaluation.history import History
 from gem_ray.evaluation.ranking import RankedEdge, evidence_words, num_found, ranked_pairs
 from gem_ray.evaluation.reconstruction import active_units, best_match
 from gem_ray.evaluation.relations import agreement, fidelity_noise, relation_fidelity, traversal_gap
-from gem_ray.messages import Cost
+from gem_ray.messages.rescorer import Cost
 from gem_ray.scoring.asking.model_files import unfit_for
 from gem_ray.scoring.checking.rates import scan_rates
 from gem_ray.storage import Storage

@@ -24,11 +24,12 @@ from gem_ray.gateway.guard import Refusal
 from gem_ray.gateway.questions import MULTIPART, Decoder, checked_attributes, media_type, read_sent
 from gem_ray.graph.disgraph import DisGraph
 from gem_ray.graph.relations import relations_from_scores
-from gem_ray.messages import EdgeRecord, ScoreAnswer, ScoreRequest
+from gem_ray.messages.graph import EdgeRecord
+from gem_ray.messages.questions import ScoreAnswer, ScoreRequest
 from gem_ray.scoring.asking.calibration import GREY, calibrated_answer
-from gem_ray.scoring.asking.engine import Scorer
 from gem_ray.scoring.asking.prompts import NUM_DIGITS, checked
 from gem_ray.scoring.asking.questions import averaged
+from gem_ray.scoring.asking.scorer import Scorer
 from gem_ray.storage import Storage
 
 GRAPH_DEADLINE_S, HISTORY_DEADLINE_S = 5.0, 20.0

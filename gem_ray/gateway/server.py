@@ -17,7 +17,7 @@ from ray.exceptions import RayError
 from ray.serve.exceptions import RayServeException
 
 from gem_ray.config import GatewayConfig, GemConfig
-from gem_ray.data.shards import read_manifest
+from gem_ray.data.manifest import read_manifest
 from gem_ray.errors import ConfigError
 from gem_ray.gateway.app import build_gateway
 from gem_ray.gateway.auth import Token, find_token

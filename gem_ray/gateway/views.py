@@ -16,7 +16,8 @@ from pydantic import BaseModel
 from gem_ray.graph.disgraph import DisGraph
 from gem_ray.graph.layers import confidence_of
 from gem_ray.graph.relations import Relations
-from gem_ray.messages import EdgeRecord, EvidenceKind, ScoreAnswer
+from gem_ray.messages.graph import EdgeRecord, EvidenceKind
+from gem_ray.messages.questions import ScoreAnswer
 
 Matrix = list[list[float | None]]
 

@@ -17,16 +17,17 @@ import ray
 
 from gem_ray import telemetry
 from gem_ray.config import GraphConfig
-from gem_ray.errors import GemRayError, GraphError, NotKeptError, StorageError
+from gem_ray.errors import GemRayError, GraphError, StorageError
 from gem_ray.graph.admission import LONGEST_TEXT, fault_of_form
 from gem_ray.graph.authentication import fingerprint, read_key, same, sign_push, sign_rollback
 from gem_ray.graph.disgraph import DisGraph
-from gem_ray.graph.history import changes_between, edge_record
+from gem_ray.graph.history import changes_between
 from gem_ray.graph.journal import Journal, open_journal
+from gem_ray.graph.kept_versions import drop_before, edge_history, graph_at, newest
 from gem_ray.graph.record import Record
-from gem_ray.graph.snapshots import drop_snapshot, read_snapshot, snapshot_versions, write_snapshot
+from gem_ray.graph.snapshots import snapshot_versions, write_snapshot
 from gem_ray.graph.staleness import Staleness
-from gem_ray.messages import EdgeChange, EdgeRecord, Push, PushReply, Refusal, StoreInfo
+from gem_ray.messages.graph import EdgeChange, EdgeRecord, Push, PushReply, Refusal, StoreInfo
 from gem_ray.storage import Storage
 
 CATCH_UP_TRIES = 10
@@ -119,14 +120,7 @@ class GraphStore:
         graph = self._ready()
         i, j = graph.index(source), graph.index(target)
         with self._files:
-            oldest = snapshot_versions(self._storage)[0]
-            graph, _ = read_snapshot(self._storage, oldest)
-            changes = []
-            for record in self._journal.read(oldest):
-                before, graph = graph, record.apply_to(graph)
-                change = edge_record(record, before, graph, i, j)
-                changes += [] if change is None else [change]
-        return tuple(changes)
+            return edge_history(self._storage, self._journal, i, j)
 
     @ray.method(concurrency_group="read")
     def at(self, version: int) -> DisGraph:
@@ -163,19 +157,7 @@ class GraphStore:
         key = read_key(self._storage) if self._authenticated else b""
         journal = open_journal(self._storage)
         try:
-            if not snapshot_versions(self._storage):
-                write_snapshot(self._storage, DisGraph.empty(self._attributes), {})
-            version = snapshot_versions(self._storage)[-1]
-            graph, applied = read_snapshot(self._storage, version)
-            if graph.attributes != self._attributes:
-                raise GraphError(
-                    f"the graph of run {self._run_name!r} in {self._storage.uri} has the attributes "
-                    f"{', '.join(graph.attributes)}, not {', '.join(self._attributes)}: "
-                    "choose another run.name, or set model.attributes as they were"
-                )
-            for record in journal.read(version):
-                graph = record.apply_to(graph)
-                applied[record.operation_id] = record.version
+            graph, applied, version = newest(self._storage, journal, self._run_name, self._attributes)
             journal.open(version)
         except GemRayError:
             journal.close()
@@ -246,7 +228,8 @@ class GraphStore:
             self._snapshot_version = graph.version
             if self._files.acquire(blocking=False):
                 try:
-                    self._drop_old(graph.version - self._config.keep_versions)
+                    base = drop_before(self._storage, self._journal, graph.version - self._config.keep_versions)
+                    self._applied = {key: version for key, version in self._applied.items() if version > base}
                 finally:
                     self._files.release()
         except StorageError as error:
@@ -254,30 +237,10 @@ class GraphStore:
             run = {"run": self._run_name, "graph_version": graph.version}
             logger.warning("graph version %d stays without a snapshot: %s", graph.version, error, extra=run)
 
-    def _drop_old(self, oldest_kept: int) -> None:
-        versions = snapshot_versions(self._storage)
-        base = max((version for version in versions if version <= oldest_kept), default=0)
-        for version in versions:
-            if version < base:
-                drop_snapshot(self._storage, version)
-        self._journal.drop(base)
-        self._applied = {key: version for key, version in self._applied.items() if version > base}
-
     def _at(self, version: int) -> DisGraph:
         with self._files:
-            kept = snapshot_versions(self._storage)
-            base = max((v for v in kept if v <= version), default=None)
-            current = self._ready().version
-            if base is None or version > current:
-                raise NotKeptError(
-                    f"version {version} is not kept: there are {kept[0]} to {current} "
-                    f"(graph.keep_versions={self._config.keep_versions})"
-                )
-            graph, _ = read_snapshot(self._storage, base)
-            for record in self._journal.read(base):
-                if record.version <= version:
-                    graph = record.apply_to(graph)
-            return graph
+            kept, current = snapshot_versions(self._storage), self._ready().version
+            return graph_at(self._storage, self._journal, version, kept, current, self._config.keep_versions)
 
 
 def settings_text(config: GraphConfig, key: bytes) -> str:

@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from gem_ray.graph.staleness import Staleness, Verdict
-from gem_ray.messages import EdgeUpdate, EvidenceKind, Push, Refusal, ScoresRef
+from gem_ray.messages.graph import EdgeUpdate, EvidenceKind, Push, Refusal, ScoresRef
 
 LARGEST_NUMBER = 2**62  # the graph keeps whole numbers in 64 bits
 LONGEST_NUMBER = 2**128  # above it a number is not one that went wrong, but an attempt to fill memory

@@ -15,7 +15,7 @@ import secrets
 
 from gem_ray.errors import GraphError
 from gem_ray.graph.record import push_content
-from gem_ray.messages import Push
+from gem_ray.messages.graph import Push
 from gem_ray.storage import Storage
 
 KEY = "key"

@@ -7,9 +7,8 @@ next version; neither touches storage, the clock or Ray, so that a journal of pu
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -17,14 +16,12 @@ from numpy.typing import NDArray
 
 from gem_ray.errors import GraphError
 from gem_ray.graph.admission import refusal_of
-from gem_ray.graph.encoding import decode_array, encode_array
+from gem_ray.graph.disgraph_rules import fault_of
+from gem_ray.graph.disgraph_text import decode_graph, encode_graph
 from gem_ray.graph.layers import Ids, Layer, combined, confidence_of, read_only
-from gem_ray.graph.legacy import layers_of_schema_1
 from gem_ray.graph.staleness import Staleness
-from gem_ray.messages import EvidenceKind, Push, Refusal, ScoresRef
-from gem_ray.typed_json import parse_json, typed
+from gem_ray.messages.graph import EvidenceKind, Push, Refusal, ScoresRef
 
-SCHEMA = 2
 FOLLOWED = (EvidenceKind.SCORES, EvidenceKind.JUDGEMENTS)
 """Evidence about the data, which training follows. Evidence about the model must not: it would confirm itself."""
 
@@ -48,7 +45,7 @@ class DisGraph:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "strength", read_only(np.array(self.strength, dtype=np.float64)))
-        fault = _fault(self)
+        fault = fault_of(self)
         if fault:
             raise GraphError(f"not a DisGraph: {fault}")
 
@@ -217,15 +214,7 @@ class DisGraph:
 
     def to_json(self) -> str:
         """The whole value in one line, floats to the last bit; the same value gives the same text."""
-        content = {
-            "schema": SCHEMA,
-            "attributes": self.attributes,
-            "version": self.version,
-            "strength": encode_array(self.strength),
-            "layers": {kind.value: self.layers[kind].to_content() for kind in EvidenceKind},
-            "scores": None if self.scores is None else asdict(self.scores),
-        }
-        return json.dumps(content, allow_nan=False, separators=(",", ":"))
+        return encode_graph(self)
 
     @classmethod
     def from_json(cls, text: str) -> DisGraph:
@@ -234,22 +223,7 @@ class DisGraph:
         Raises:
             GraphError: anything else, or values that break the rules of a graph
         """
-        try:
-            content = parse_json(text)
-            schema = content.pop("schema")
-            if schema == 1:
-                content["layers"] = layers_of_schema_1(content)
-            elif schema == SCHEMA:
-                layers = content["layers"].items()
-                content["layers"] = {EvidenceKind(kind): Layer.from_content(layer) for kind, layer in layers}
-            else:
-                raise ValueError(f"it is of schema {schema!r}, this program reads 1 and {SCHEMA}")
-            content["strength"] = decode_array(content["strength"])
-            content["attributes"] = typed(tuple[str, ...], content["attributes"], "attributes")
-            content["scores"] = typed(ScoresRef | None, content["scores"], "scores")  # type: ignore[arg-type]
-            return cls(**content)
-        except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
-            raise GraphError(f"not the text of a DisGraph: {type(error).__name__}: {error}") from error
+        return decode_graph(text, cls)
 
     def digest(self) -> str:
         """Hex sha256 of ``to_json``: equal where every bit is, on every rank."""
@@ -263,23 +237,3 @@ class DisGraph:
     def _judged_last(self) -> NDArray[np.bool_]:
         judged, scored = self._judgements_and_scores
         return judged.version > scored.version
-
-
-def _fault(graph: DisGraph) -> str | None:
-    """What breaks the rules of a graph; None for nothing. NaN fails every comparison."""
-    n = len(graph.attributes)
-    if n < 2 or len(set(graph.attributes)) != n or not all(isinstance(a, str) and a for a in graph.attributes):
-        return f"attributes {list(graph.attributes)} must be two or more different names"
-    if isinstance(graph.version, bool) or not isinstance(graph.version, int) or graph.version < 0:
-        return f"version {graph.version!r} must be a whole number from 0"
-    if graph.strength.shape != (n, n):
-        return f"strength has the shape {graph.strength.shape}, not {(n, n)}"
-    if not (np.abs(graph.strength) <= 1).all() or np.diag(graph.strength).any():
-        return "a strength is not in [-1, 1], or not 0 on the diagonal"
-    if set(graph.layers) != set(EvidenceKind):
-        return f"it has layers of {', '.join(graph.layers)}, not of {', '.join(EvidenceKind)}"
-    for kind, layer in graph.layers.items():
-        fault = layer.fault(n)
-        if fault:
-            return f"{kind.value}: {fault}"
-    return None

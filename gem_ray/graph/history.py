@@ -6,7 +6,7 @@ import numpy as np
 
 from gem_ray.graph.disgraph import FOLLOWED, DisGraph
 from gem_ray.graph.record import Record
-from gem_ray.messages import EdgeChange, EdgeRecord, EvidenceKind
+from gem_ray.messages.graph import EdgeChange, EdgeRecord, EvidenceKind
 
 
 def changes_between(before: DisGraph, after: DisGraph) -> tuple[EdgeChange, ...]:

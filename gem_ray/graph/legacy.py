@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from gem_ray.graph.encoding import decode_array, decode_ids, decode_integers
 from gem_ray.graph.layers import Layer
-from gem_ray.messages import EvidenceKind
+from gem_ray.messages.graph import EvidenceKind
 
 
 def layers_of_schema_1(content: dict[str, Any]) -> dict[EvidenceKind, Layer]:

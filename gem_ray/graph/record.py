@@ -14,7 +14,7 @@ from gem_ray.errors import GraphError
 from gem_ray.graph.disgraph import DisGraph
 from gem_ray.graph.encoding import decode_float, encode_float
 from gem_ray.graph.staleness import Staleness
-from gem_ray.messages import Push
+from gem_ray.messages.graph import Push
 from gem_ray.typed_json import parse_json, typed
 
 MOST_VERSIONS = 2**62  # any base version was once acceptable

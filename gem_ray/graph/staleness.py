@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from gem_ray.errors import GraphError
-from gem_ray.messages import EvidenceKind
+from gem_ray.messages.graph import EvidenceKind
 
 OF_THE_MODEL = frozenset({EvidenceKind.TRAVERSALS, EvidenceKind.SAMPLES})
 """Kinds of evidence about a checkpoint, which age as training goes on."""

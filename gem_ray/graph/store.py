@@ -23,7 +23,7 @@ from gem_ray.errors import GemRayError, GraphError
 from gem_ray.graph.actor import GraphStore, settings_text
 from gem_ray.graph.authentication import ensure_key, read_key, sign_push, sign_rollback
 from gem_ray.graph.disgraph import DisGraph
-from gem_ray.messages import EdgeChange, EdgeRecord, Push, PushReply, StoreInfo
+from gem_ray.messages.graph import EdgeChange, EdgeRecord, Push, PushReply, StoreInfo
 from gem_ray.placement import coordinator_options
 from gem_ray.storage import Storage
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from gem_ray.errors import ConfigError
 from gem_ray.graph.disgraph import FOLLOWED, DisGraph
 from gem_ray.graph.layers import Layer
-from gem_ray.messages import EvidenceKind
+from gem_ray.messages.graph import EvidenceKind
 
 VARIANTS = ("estimated", "permuted", "random", "symmetric", "none")
 

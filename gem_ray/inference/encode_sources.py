@@ -17,11 +17,11 @@ from gem_ray.config import EncodeConfig, GemConfig
 from gem_ray.data.images import ImageShape
 from gem_ray.data.listings import FileListing, KnownListing
 from gem_ray.data.lmdb_files import LmdbListing
+from gem_ray.data.manifest import Manifest, has_manifest, read_manifest
 from gem_ray.data.order import Piece
 from gem_ray.data.ray_manners import well_behaved
 from gem_ray.data.reading import READERS, pieces_dataset
 from gem_ray.data.shard_task import Skipped, decode_files
-from gem_ray.data.shards import Manifest, has_manifest, read_manifest
 from gem_ray.data.sources import list_source
 from gem_ray.errors import ConfigError, DataError
 from gem_ray.inference.trained import TrainedModel

@@ -108,7 +108,7 @@ def _shape(config: GemConfig, data: RunData, image_size: int) -> ImageShape:
     """Crop and limits as the data were prepared; where they are out of reach, as the run's options have them."""
     crop, max_pixels = config.prepare.crop, config.prepare.max_pixels
     try:
-        # The manifest alone: reading it through gem_ray.data.shards would need pyarrow.
+        # Not through ``read_manifest``: of a manifest that it refuses, these two settings still serve.
         settings = json.loads(Storage(data.uri, data.storage).read_bytes("manifest.json"))["settings"]
         crop, max_pixels = int(settings["crop"]), int(settings["max_pixels"])
     except (FileNotFoundError, StorageError, ValueError, KeyError, TypeError):

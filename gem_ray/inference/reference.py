@@ -72,7 +72,8 @@ class RunData:
     def _read(self, first: int, count: int, image_size: int) -> Tensor:
         """Images from record ``first`` on; a negative one is counted from the end of the data."""
         # Reads Parquet, which a saved model has no need of.
-        from gem_ray.data.shards import read_manifest, read_records
+        from gem_ray.data.manifest import read_manifest
+        from gem_ray.data.shards import read_records
 
         storage = Storage(self.uri, self.storage)
         manifest = read_manifest(storage)

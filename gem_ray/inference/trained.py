@@ -7,7 +7,6 @@ batch dimension, is one image out. Shape suffixes: B images, L latents, K nodes,
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import NamedTuple
@@ -22,6 +21,7 @@ from gem_ray.data.images import ImageShape
 from gem_ray.errors import ConfigError
 from gem_ray.evaluation.traversals import POSITIONS
 from gem_ray.graph.disgraph import DisGraph
+from gem_ray.inference.editing import edited_codes, effect_of, traversed_codes
 from gem_ray.inference.inputs import Images, OneImage, to_batch, to_pixels
 from gem_ray.inference.reference import PRIOR, ReferenceCodes, RunData, prior_codes
 from gem_ray.inference.relations import RelationGraph
@@ -30,7 +30,6 @@ from gem_ray.models.recombination import recombine
 
 BATCH = 256
 SAMPLES = 71  # stream of random numbers
-STILL = 1e-6  # a deviation below it is none
 
 
 class Codes(NamedTuple):
@@ -175,16 +174,9 @@ class TrainedModel:
         """
         return self.decode(self.edited_codes(self.encode(images).mu, changes, propagate), through_graph=False)
 
-    @torch.no_grad()
     def edited_codes(self, z: Tensor, changes: Mapping[str, float], propagate: bool = True) -> Tensor:
         """The z_rel [..., L] of an edit, from codes of the same shape before the graph has acted."""
-        moves = torch.zeros(self.latent_dim, device=self.device)
-        for name, amount in changes.items():
-            if not math.isfinite(amount):
-                raise ConfigError(f"the change of {name} by {amount} is not finite")
-            latent = self._latent(name)
-            moves[latent] = amount * self.reference.deviation[latent]
-        return self._moved(z.reshape(-1, self.latent_dim).to(self.device), moves, propagate).reshape(z.shape)
+        return edited_codes(self, z, changes, propagate)
 
     def effect(self, images: Images, changes: Mapping[str, float], propagate: bool = True) -> dict[str, float]:
         """How far an edit moves every attribute, on average over images.
@@ -192,17 +184,8 @@ class TrainedModel:
         In standard deviations of the codes that the decoder sees (``z_rel``, its node's first dimension). With one
         round of message passing it is the same for every image.
         """
-        codes = self.encode(images)
-        change = (self.edited_codes(codes.mu, changes, propagate) - codes.z_rel).reshape(-1, self.latent_dim).mean(0)
-        unit = self.reference.deviation_rel
-        return {
-            name: float(change[self._latent(name)] / unit[self._latent(name)])
-            if unit[self._latent(name)] > STILL
-            else 0.0
-            for name in self.attributes
-        }
+        return effect_of(self, self.encode(images), changes, propagate)
 
-    @torch.no_grad()
     def traverse(
         self, image: OneImage, attribute: str, positions: int = POSITIONS, propagate: bool = True
     ) -> tuple[Tensor, Tensor]:
@@ -215,12 +198,8 @@ class TrainedModel:
         Raises:
             GraphError: an attribute that the model does not know
         """
-        z = self.encode(image).mu.reshape(-1, self.latent_dim)[:1]
-        latent = self._latent(attribute)
-        values = torch.linspace(*self.reference.span(latent), positions, device=self.device)
-        moves = torch.zeros(positions, self.latent_dim, device=self.device)
-        moves[:, latent] = values - z[0, latent]
-        return self.decode(self._moved(z.expand(positions, -1), moves, propagate), through_graph=False), values
+        codes, values = traversed_codes(self, self.encode(image).mu, attribute, positions, propagate)
+        return self.decode(codes, through_graph=False), values
 
     @torch.no_grad()
     def sample(self, count: int = 1, seed: int = 0, prior: bool = False) -> Tensor:
@@ -259,20 +238,3 @@ class TrainedModel:
 
     def _batch(self, images: Images) -> tuple[Tensor, bool]:
         return to_batch(images, self.shape, self._storage)
-
-    def _latent(self, attribute: str) -> int:
-        """The latent that stands for an attribute: the first dimension of its node."""
-        return self.disgraph.index(attribute) * self.gem.config.node_dim
-
-    def _moved(self, z_BL: Tensor, moves_BL: Tensor, propagate: bool) -> Tensor:
-        """z_rel [B, L] of codes with nodes moved; without propagation each node's own part of its own move alone."""
-        if propagate:
-            return self.gem.relate(z_BL + moves_BL, self.strength)
-        start = self.gem.relate(z_BL, self.strength)
-        moved, width = start.clone(), self.gem.config.node_dim
-        for first in range(0, self.gem.named_dim, width):
-            node = slice(first, first + width)
-            own = torch.zeros_like(z_BL)
-            own[:, node] = moves_BL[..., node]
-            moved[:, node] += (self.gem.relate(z_BL + own, self.strength) - start)[:, node]
-        return moved

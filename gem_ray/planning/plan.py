@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from gem_ray.config import GemConfig
 from gem_ray.data.drawn import DRAWN
-from gem_ray.data.shards import has_manifest, read_manifest
+from gem_ray.data.manifest import has_manifest, read_manifest
 from gem_ray.errors import StorageError
 from gem_ray.planning.amounts import (
     Price,

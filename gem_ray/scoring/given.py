@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from gem_ray.config import GemConfig
 from gem_ray.config_json import config_from_json
-from gem_ray.data.shards import read_manifest, read_records
+from gem_ray.data.manifest import read_manifest
+from gem_ray.data.shards import read_records
 from gem_ray.errors import ConfigError, DataError
 from gem_ray.graph.store import StoreClient
-from gem_ray.messages import Cost
+from gem_ray.messages.rescorer import Cost
 from gem_ray.scoring.asking.prompts import NUM_DIGITS
 from gem_ray.scoring.rescoring.publisher import Publisher
 from gem_ray.scoring.rescoring.scores import ScoreTable, fullest_scores, write_scores

@@ -68,7 +68,7 @@ def make_scores(scores: ScoresRun) -> None:
     """
     # These import Ray, which reads its environment as it is imported: the session has set it by now.
     from gem_ray.data.loader import num_train
-    from gem_ray.data.shards import read_manifest
+    from gem_ray.data.manifest import read_manifest
     from gem_ray.scoring.asking.model_files import model_fingerprint
     from gem_ray.scoring.checking.scanning import run_scan
     from gem_ray.scoring.rescoring.scores import fullest_scores, write_scores

@@ -10,8 +10,8 @@ from rich.console import Console
 
 from gem_ray.checkpoint import latest_step
 from gem_ray.config import GemConfig
+from gem_ray.data.manifest import has_manifest, read_manifest
 from gem_ray.data.prepare import prepare
-from gem_ray.data.shards import has_manifest, read_manifest
 from gem_ray.errors import GemRayError, TrainingError
 from gem_ray.evaluation.history import read_history
 from gem_ray.storage import Storage

@@ -17,7 +17,7 @@ from gem_ray import telemetry
 from gem_ray.config import GemConfig, ObjectiveConfig
 from gem_ray.errors import TrainingError
 from gem_ray.losses.gem import LossTerms, kl_per_dimension
-from gem_ray.messages import Cost, RescorerStatus
+from gem_ray.messages.rescorer import Cost, RescorerStatus
 from gem_ray.models.gem import Gem, GemOutputs
 from gem_ray.structured_log import note, say
 from gem_ray.train.relation_feed import RelationFeed, RelationPoller

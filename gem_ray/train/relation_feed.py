@@ -18,7 +18,7 @@ import torch
 
 from gem_ray.errors import GemRayError, TrainingError
 from gem_ray.graph.disgraph import DisGraph
-from gem_ray.messages import RescorerStatus
+from gem_ray.messages.rescorer import RescorerStatus
 from gem_ray.train.collectives import broadcast_bytes, gather_digests
 
 

@@ -11,7 +11,7 @@ from gem_ray.errors import ConfigError, GraphError
 from gem_ray.evaluation.stored_graph import newest_graph
 from gem_ray.graph.actor import GraphStore
 from gem_ray.graph.store import connect_store
-from gem_ray.messages import PushReply
+from gem_ray.messages.graph import PushReply
 from gem_ray.storage import Storage
 from gem_ray.train.ray_session import running_ray
 from gem_ray.train.run_lock import run_lock

@@ -17,8 +17,8 @@ from gem_ray.config import GemConfig
 from gem_ray.config_json import config_from_json, config_to_json
 from gem_ray.data.drawn import DRAWN
 from gem_ray.data.loader import build_datasets
+from gem_ray.data.manifest import has_manifest, read_manifest
 from gem_ray.data.prepare import prepare
-from gem_ray.data.shards import has_manifest, read_manifest
 from gem_ray.errors import ConfigError, DataError
 from gem_ray.evaluation.report import Summary, format_summary, write_report
 from gem_ray.graph.disgraph import DisGraph

@@ -25,7 +25,7 @@ from gem_ray.gateway.app import build_gateway
 from gem_ray.gateway.auth import Token
 from gem_ray.gateway.routes import Behind
 from gem_ray.graph.actor import GraphStore
-from gem_ray.messages import ScoreRequest
+from gem_ray.messages.questions import ScoreRequest
 from gem_ray.scoring.asking.engine_settings import NO_MEDIA_DOMAIN, engine_arguments
 from gem_ray.scoring.asking.scripted import ScriptedScorer, answer_of_value
 from gem_ray.storage import Storage

@@ -37,7 +37,7 @@ from gem_ray.config import (
 from gem_ray.data.faces import ATTRIBUTES
 from gem_ray.evaluation.history import read_metrics
 from gem_ray.graph.actor import GraphStore
-from gem_ray.messages import ScoreRequest
+from gem_ray.messages.questions import ScoreRequest
 from gem_ray.scoring.asking.scripted import ScriptedScorer, answer_of_value
 from gem_ray.scoring.rescoring.rescorer import rescorer_status
 from gem_ray.scoring.rescoring.scores import read_scores

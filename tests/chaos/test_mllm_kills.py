@@ -27,7 +27,7 @@ from ray import cloudpickle
 from gem_ray.config import ScoringConfig
 from gem_ray.data.faces import ATTRIBUTES, face
 from gem_ray.errors import ScorerError
-from gem_ray.messages import ScoreAnswer, ScoreRequest
+from gem_ray.messages.questions import ScoreAnswer, ScoreRequest
 from gem_ray.scoring.asking.questions import Questioner
 from gem_ray.scoring.asking.scripted import ScriptedScorer, answer_of_value
 from gem_ray.scoring.serving.application import app_name, start_scorer, stop_scorer

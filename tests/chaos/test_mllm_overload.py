@@ -26,7 +26,7 @@ from ray import cloudpickle
 from gem_ray.config import ScoringConfig
 from gem_ray.data.faces import ATTRIBUTES
 from gem_ray.errors import ScorerBusyError, ScorerError
-from gem_ray.messages import ScoreAnswer, ScoreRequest
+from gem_ray.messages.questions import ScoreAnswer, ScoreRequest
 from gem_ray.scoring.asking.scripted import ScriptedScorer, answer_of_value
 from gem_ray.scoring.serving.application import app_name, start_scorer, stop_scorer
 from gem_ray.scoring.serving.deployment import ServedScorer, ServeScorer

@@ -28,7 +28,8 @@ from gem_ray.config import GemConfig, GraphConfig, StorageConfig
 from gem_ray.data.files import read_files, zip_items
 from gem_ray.data.images import BadImageError, ImageShape, decode_image
 from gem_ray.data.lmdb_files import list_lmdb
-from gem_ray.data.shards import Manifest, ShardEntry, read_manifest, read_records, write_manifest
+from gem_ray.data.manifest import Manifest, ShardEntry, read_manifest, write_manifest
+from gem_ray.data.shards import read_records
 from gem_ray.data.sources import list_source
 from gem_ray.errors import DataError, GemRayError
 from gem_ray.evaluation.evaluation_facts import read_evaluation
@@ -38,7 +39,7 @@ from gem_ray.evaluation.stored_run import stored_config
 from gem_ray.graph.actor import GraphStore
 from gem_ray.graph.disgraph import DisGraph
 from gem_ray.inference.saved import load_saved
-from gem_ray.messages import ScoreAnswer
+from gem_ray.messages.questions import ScoreAnswer
 from gem_ray.models.perceptual import restore_perceptual
 from gem_ray.parquet_bytes import read_table
 from gem_ray.scoring.asking.answers import StoredAnswers

@@ -17,7 +17,7 @@ import ray
 
 from gem_ray.config import GraphConfig, StorageConfig
 from gem_ray.graph.store import GraphStore, StoreClient, launch
-from gem_ray.messages import EdgeUpdate, EvidenceKind, Push, PushReply
+from gem_ray.messages.graph import EdgeUpdate, EvidenceKind, Push, PushReply
 from gem_ray.storage import Storage
 from gem_ray.train.ray_session import start_ray
 from kit.watching import Watch, watched

@@ -19,11 +19,12 @@ import torch
 
 from gem_ray.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from gem_ray.config import GraphConfig, StorageConfig
-from gem_ray.data.shards import Manifest, ShardEntry, encode_shard, read_manifest, read_records, write_manifest
+from gem_ray.data.manifest import Manifest, ShardEntry, read_manifest, write_manifest
+from gem_ray.data.shards import encode_shard, read_records
 from gem_ray.errors import DataError, GemRayError, GraphError, StorageError
 from gem_ray.graph.actor import GraphStore
 from gem_ray.graph.disgraph import DisGraph
-from gem_ray.messages import EdgeUpdate, EvidenceKind, Push, ScoresRef
+from gem_ray.messages.graph import EdgeUpdate, EvidenceKind, Push, ScoresRef
 from gem_ray.scoring.rescoring.scores import ScoreTable, read_scores, write_scores
 from gem_ray.storage import Storage
 from kit.proxy import fault_proxy
@@ -171,7 +172,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Between tries: these tests are about what is tried, not about how long it takes."""
     sleep = time.sleep
-    monkeypatch.setattr("gem_ray.storage.time.sleep", lambda seconds: sleep(seconds / 20))
+    monkeypatch.setattr("gem_ray.storage_retries.time.sleep", lambda seconds: sleep(seconds / 20))
 
 
 def test_everything_read_through_faults_is_what_was_written(written, kind):

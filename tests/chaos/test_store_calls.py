@@ -17,7 +17,7 @@ import ray
 
 from gem_ray.config import GraphConfig, StorageConfig
 from gem_ray.graph.store import StoreClient, start_store
-from gem_ray.messages import EdgeUpdate, EvidenceKind, Push
+from gem_ray.messages.graph import EdgeUpdate, EvidenceKind, Push
 from gem_ray.storage import Storage
 from gem_ray.train.ray_session import start_ray
 from gem_ray.train.relation_feed import RelationPoller, without_scores
@@ -35,7 +35,7 @@ from gem_ray.config import GraphConfig, StorageConfig
 from gem_ray.graph import store as store_module
 from gem_ray.graph.disgraph import DisGraph
 from gem_ray.graph.store import StoreClient, start_store
-from gem_ray.messages import EdgeUpdate, EvidenceKind, Push
+from gem_ray.messages.graph import EdgeUpdate, EvidenceKind, Push
 from gem_ray.storage import Storage
 from gem_ray.train.ray_session import start_ray
 import ray

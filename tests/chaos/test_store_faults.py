@@ -22,7 +22,7 @@ from gem_ray.graph.actor import GraphStore
 from gem_ray.graph.disgraph import DisGraph
 from gem_ray.graph.journal import ObjectJournal
 from gem_ray.graph.record import Record
-from gem_ray.messages import EdgeUpdate, EvidenceKind, Push
+from gem_ray.messages.graph import EdgeUpdate, EvidenceKind, Push
 from gem_ray.storage import Storage
 from kit.kill_points import killed_at
 from kit.limits import full_disk

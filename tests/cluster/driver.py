@@ -29,7 +29,7 @@ from gem_ray.config import (
 )
 from gem_ray.errors import GraphError
 from gem_ray.graph.store import NAMESPACE, StoreClient, connect_store, start_store
-from gem_ray.messages import EdgeUpdate, EvidenceKind, Push
+from gem_ray.messages.graph import EdgeUpdate, EvidenceKind, Push
 from gem_ray.train.trainer import run_storage, train
 
 RUN, ATTRIBUTES, PUSHES = "headless", ("male", "beard", "bald"), 12

@@ -31,20 +31,14 @@ from hypothesis import strategies as st
 from gem_ray.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from gem_ray.config import GemConfig, GraphConfig, StorageConfig
 from gem_ray.config_json import config_from_json, config_to_json
-from gem_ray.data.shards import (
-    Manifest,
-    ShardEntry,
-    content_sha256,
-    encode_shard,
-    read_manifest,
-    read_records,
-    write_manifest,
-)
+from gem_ray.data.manifest import Manifest, ShardEntry, content_sha256, read_manifest, write_manifest
+from gem_ray.data.shards import encode_shard, read_records
 from gem_ray.errors import DataError, GemRayError
 from gem_ray.evaluation.history import read_history
 from gem_ray.graph.actor import GraphStore
 from gem_ray.graph.disgraph import DisGraph
-from gem_ray.messages import EdgeUpdate, EvidenceKind, Push, ScoreAnswer, ScoresRef
+from gem_ray.messages.graph import EdgeUpdate, EvidenceKind, Push, ScoresRef
+from gem_ray.messages.questions import ScoreAnswer
 from gem_ray.scoring.asking.answers import StoredAnswers
 from gem_ray.scoring.rescoring.scores import ScoreTable, read_scores, write_scores
 from gem_ray.storage import Storage

@@ -19,10 +19,10 @@ from PIL import Image
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from gem_ray.data.faces import face
-from gem_ray.messages import ScoreAnswer, ScoreRequest, StripRequest
-from gem_ray.scoring.asking.engine import VLLMScorer
+from gem_ray.messages.questions import ScoreAnswer, ScoreRequest, StripRequest
 from gem_ray.scoring.asking.model_files import model_fingerprint
 from gem_ray.scoring.asking.prompts import DIGITS, validate_attributes
+from gem_ray.scoring.asking.vllm_scorer import VLLMScorer
 from gem_ray.scoring.rescoring.judgements import pair_requests
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(600)]

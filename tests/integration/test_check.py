@@ -16,10 +16,10 @@ from gem_ray.config import StorageConfig
 from gem_ray.data.faces import ATTRIBUTES, face
 from gem_ray.evaluation.relations import agreement
 from gem_ray.graph.relations import relations_from_scores, relations_from_values
-from gem_ray.scoring.asking.engine import VLLMScorer
 from gem_ray.scoring.asking.model_files import unfit_for
 from gem_ray.scoring.asking.prompts import NUM_DIGITS
 from gem_ray.scoring.asking.questions import Questioner
+from gem_ray.scoring.asking.vllm_scorer import VLLMScorer
 from gem_ray.scoring.checking.checks import read_checks
 from gem_ray.storage import Storage
 

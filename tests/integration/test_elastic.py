@@ -33,10 +33,11 @@ from gem_ray.config import (
 )
 from gem_ray.config_json import config_to_json
 from gem_ray.data.drawn import DRAWN
+from gem_ray.data.manifest import Manifest, ShardEntry, read_manifest, write_manifest
 from gem_ray.data.memory import MemoryLoader, rows_of
 from gem_ray.data.order import Piece, lane_batch
 from gem_ray.data.reading import read_piece
-from gem_ray.data.shards import Manifest, ShardEntry, encode_shard, read_manifest, write_manifest
+from gem_ray.data.shards import encode_shard
 from gem_ray.evaluation.history import read_metrics
 from gem_ray.graph.disgraph import DisGraph
 from gem_ray.storage import Storage

@@ -16,7 +16,8 @@ import gem_ray
 from gem_ray.checkpoint import Checkpoint, save_checkpoint
 from gem_ray.config import DataConfig, EncodeConfig, GemConfig, ModelConfig, RunConfig, StorageConfig
 from gem_ray.config_json import config_to_json
-from gem_ray.data.shards import Manifest, ShardEntry, encode_shard, write_manifest
+from gem_ray.data.manifest import Manifest, ShardEntry, write_manifest
+from gem_ray.data.shards import encode_shard
 from gem_ray.errors import ConfigError
 from gem_ray.graph.disgraph import DisGraph
 from gem_ray.inference.encoding import encode_data

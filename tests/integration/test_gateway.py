@@ -28,9 +28,10 @@ from ray import serve
 from gem_ray.config import DataConfig, GemConfig, RunConfig, ScoringConfig
 from gem_ray.config_json import config_to_json
 from gem_ray.data.faces import ATTRIBUTES, face
-from gem_ray.data.shards import Manifest, ShardEntry, encode_shard, write_manifest
+from gem_ray.data.manifest import Manifest, ShardEntry, write_manifest
+from gem_ray.data.shards import encode_shard
 from gem_ray.graph.store import StoreClient, start_store
-from gem_ray.messages import EdgeUpdate, EvidenceKind, Push
+from gem_ray.messages.graph import EdgeUpdate, EvidenceKind, Push
 from gem_ray.scoring.asking.model_files import NANO_FOLDER, model_fingerprint
 from gem_ray.scoring.serving.application import change_mllm, start_scorer, stop_scorer
 from gem_ray.storage import Storage

@@ -16,9 +16,9 @@ from gem_ray.config import DataConfig, GemConfig, PrepareConfig, TrainConfig
 from gem_ray.config_json import config_from_json, config_to_json
 from gem_ray.data.faces import face
 from gem_ray.data.loader import build_datasets, open_loader
+from gem_ray.data.manifest import read_manifest
 from gem_ray.data.order import epoch_order
 from gem_ray.data.prepare import prepare
-from gem_ray.data.shards import read_manifest
 from gem_ray.errors import DataError
 from gem_ray.storage import Storage
 from gem_ray.train.failures import interrupts_as_keyboard

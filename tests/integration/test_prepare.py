@@ -17,8 +17,9 @@ from gem_ray.config import DataConfig, GemConfig, PrepareConfig, StorageConfig
 from gem_ray.data import rounds
 from gem_ray.data.faces import ATTRIBUTES, face
 from gem_ray.data.loader import build_datasets, holdout_records
+from gem_ray.data.manifest import MANIFEST, read_manifest
 from gem_ray.data.prepare import PrepareReport, prepare
-from gem_ray.data.shards import MANIFEST, read_manifest, read_records
+from gem_ray.data.shards import read_records
 from gem_ray.errors import DataError, StorageError
 from gem_ray.graph.relations import relations_from_values
 from gem_ray.storage import Storage

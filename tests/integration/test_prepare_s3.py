@@ -10,8 +10,9 @@ import s3fs
 from PIL import Image
 
 from gem_ray.config import DataConfig, GemConfig, PrepareConfig, StorageConfig
+from gem_ray.data.manifest import read_manifest
 from gem_ray.data.prepare import prepare
-from gem_ray.data.shards import read_manifest, read_records
+from gem_ray.data.shards import read_records
 from gem_ray.errors import DataError, StorageError
 from gem_ray.storage import Storage
 from kit.proxy import fault_proxy

@@ -20,7 +20,8 @@ from gem_ray.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from gem_ray.config import CheckConfig, DataConfig, GemConfig, ModelConfig, RunConfig, ScoringConfig, TrainConfig
 from gem_ray.config_json import config_to_json
 from gem_ray.data.faces import ATTRIBUTES, face, true_strength
-from gem_ray.data.shards import Manifest, ShardEntry, encode_shard, write_manifest
+from gem_ray.data.manifest import Manifest, ShardEntry, write_manifest
+from gem_ray.data.shards import encode_shard
 from gem_ray.errors import DataError
 from gem_ray.evaluation.evaluate import evaluate, read_rows, readings_of_scores
 from gem_ray.evaluation.evaluation_facts import (
@@ -37,7 +38,8 @@ from gem_ray.evaluation.summarize import summarize
 from gem_ray.graph.actor import GraphStore
 from gem_ray.graph.disgraph import DisGraph
 from gem_ray.graph.layers import Layer
-from gem_ray.messages import EdgeUpdate, EvidenceKind, Push, ScoreAnswer
+from gem_ray.messages.graph import EdgeUpdate, EvidenceKind, Push
+from gem_ray.messages.questions import ScoreAnswer
 from gem_ray.models.gem import Gem
 from gem_ray.scoring.asking.model_files import model_fingerprint
 from gem_ray.scoring.checking.agreement import Interval

@@ -19,10 +19,12 @@ from gem_ray.checkpoint import Checkpoint, save_checkpoint
 from gem_ray.config import DataConfig, GemConfig, ModelConfig, RunConfig, ScoringConfig
 from gem_ray.config_json import config_to_json
 from gem_ray.data.faces import ATTRIBUTES, face, true_strength
-from gem_ray.data.shards import Manifest, ShardEntry, encode_shard, write_manifest
+from gem_ray.data.manifest import Manifest, ShardEntry, write_manifest
+from gem_ray.data.shards import encode_shard
 from gem_ray.errors import ScorerError
 from gem_ray.graph.store import StoreClient, start_store
-from gem_ray.messages import RescorerStatus, ScoreRequest
+from gem_ray.messages.questions import ScoreRequest
+from gem_ray.messages.rescorer import RescorerStatus
 from gem_ray.models.gem import Gem
 from gem_ray.scoring.rescoring.rescorer import rescorer_status
 from gem_ray.scoring.rescoring.scores import read_scores

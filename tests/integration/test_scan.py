@@ -22,7 +22,8 @@ from ray import serve
 
 from gem_ray.config import DataConfig, GemConfig, RunConfig, ScanConfig, ScoringConfig
 from gem_ray.data.faces import ATTRIBUTES, face
-from gem_ray.data.shards import Manifest, ShardEntry, encode_shard, read_manifest, read_records, write_manifest
+from gem_ray.data.manifest import Manifest, ShardEntry, read_manifest, write_manifest
+from gem_ray.data.shards import encode_shard, read_records
 from gem_ray.scoring.asking.questions import Questioner
 from gem_ray.scoring.checking.scanning import run_scan
 from gem_ray.scoring.rescoring.scores import read_scores

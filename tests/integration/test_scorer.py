@@ -17,11 +17,11 @@ from PIL import Image
 
 from gem_ray.data.faces import ATTRIBUTES, draw_face, face, sample_nuisance
 from gem_ray.errors import ScorerError
-from gem_ray.messages import ScoreAnswer, ScoreRequest, StripRequest
-from gem_ray.scoring.asking.engine import VLLMScorer
+from gem_ray.messages.questions import ScoreAnswer, ScoreRequest, StripRequest
 from gem_ray.scoring.asking.model_files import NANO_FOLDER, model_fingerprint
 from gem_ray.scoring.asking.prompts import DIGITS, nano_prompt
 from gem_ray.scoring.asking.questions import Questioner
+from gem_ray.scoring.asking.vllm_scorer import VLLMScorer
 from gem_ray.scoring.checking.examination import examine, face_sittings
 from gem_ray.scoring.rescoring.judgements import pair_requests
 

@@ -18,7 +18,7 @@ from ray import cloudpickle, serve
 from gem_ray.config import ScoringConfig
 from gem_ray.data.faces import ATTRIBUTES, face
 from gem_ray.errors import ScorerBusyError, ScorerError
-from gem_ray.messages import ScoreAnswer, ScoreRequest
+from gem_ray.messages.questions import ScoreAnswer, ScoreRequest
 from gem_ray.scoring.asking.model_files import NANO_FOLDER
 from gem_ray.scoring.asking.scripted import ScriptedScorer, answer_of_value
 from gem_ray.scoring.serving.application import app_name, change_mllm, start_scorer, stop_scorer

@@ -18,7 +18,7 @@ from gem_ray.config import GemConfig, GraphConfig, RunConfig, StorageConfig
 from gem_ray.errors import GraphError
 from gem_ray.graph.authentication import ensure_key
 from gem_ray.graph.store import GraphStore, StoreClient, connect_store, launch, start_store
-from gem_ray.messages import EdgeUpdate, EvidenceKind, Push, PushReply, Refusal
+from gem_ray.messages.graph import EdgeUpdate, EvidenceKind, Push, PushReply, Refusal
 from gem_ray.storage import Storage
 from gem_ray.train.rollback import roll_back
 from gem_ray.train.run_lock import run_lock

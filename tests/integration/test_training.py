@@ -30,7 +30,7 @@ from gem_ray.errors import DataError, TrainingError
 from gem_ray.evaluation.history import read_metrics
 from gem_ray.graph.disgraph import DisGraph
 from gem_ray.graph.store import connect_store
-from gem_ray.messages import EdgeUpdate, EvidenceKind, Push
+from gem_ray.messages.graph import EdgeUpdate, EvidenceKind, Push
 from gem_ray.storage import Storage
 from gem_ray.train.ray_session import ray_session
 from gem_ray.train.trainer import ensure_data, run_storage, run_training

@@ -9,11 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import ClassVar
 
 import pytest
-from botocore.exceptions import NoCredentialsError
 from fsspec.implementations.memory import MemoryFileSystem
 
 from gem_ray.config import StorageConfig
-from gem_ray.errors import ConfigError, StorageError
+from gem_ray.errors import StorageError
 from gem_ray.storage import ByteRange, Storage
 
 
@@ -90,7 +89,7 @@ class OneAtATime(MemoryFileSystem):
 
 
 def test_a_try_reads_only_what_the_ones_before_missed(monkeypatch):
-    monkeypatch.setattr("gem_ray.storage.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("gem_ray.storage_retries.time.sleep", lambda seconds: None)
     storage = Storage("memory://ranges", StorageConfig(attempts=3))
     storage.write_bytes("a", b"0123456789")
     storage.__dict__["fs"] = OneAtATime()
@@ -171,50 +170,6 @@ def test_a_file_where_a_folder_must_be_is_an_error_and_not_an_existing_object(tm
         storage.write_bytes("a/b", b"x")
 
 
-def test_faults_of_remote_storage_are_tried_again(monkeypatch):
-    monkeypatch.setattr("time.sleep", lambda seconds: None)
-    storage, faults = (
-        Storage("memory://faults", StorageConfig(attempts=4)),
-        iter([OSError("503"), TimeoutError("slow")]),
-    )
-
-    def flaky() -> str:
-        for fault in faults:
-            raise fault
-        return "answer"
-
-    assert storage.attempt("ask", flaky) == "answer"
-
-
-def test_after_the_last_try_the_error_names_place_tries_and_cause(monkeypatch, recorded):
-    monkeypatch.setattr("time.sleep", lambda seconds: None)
-    storage, tries = Storage("memory://faults", StorageConfig(attempts=3)), []
-
-    def broken() -> None:
-        tries.append(1)
-        raise OSError("503 SlowDown")
-
-    with pytest.raises(StorageError, match=r"cannot ask in memory://faults \(try 3 of 3.*OSError: 503 SlowDown; check"):
-        storage.attempt("ask", broken)
-    assert len(tries) == 3
-    asked = {"operation": "ask"}
-    assert recorded == [("gem_storage_retries", 1.0, asked)] * 2 + [("gem_storage_failures", 1.0, asked)]
-
-
-def test_no_try_begins_after_the_patience(monkeypatch):
-    tries, sleeps = [], []
-    monkeypatch.setattr("time.sleep", sleeps.append)
-    storage = Storage("memory://silent", StorageConfig(attempts=50, patience_s=0.0))
-
-    def silent() -> None:
-        tries.append(1)
-        raise TimeoutError("nothing came")
-
-    with pytest.raises(StorageError, match=r"try 1 of 50.*nothing came"):
-        storage.attempt("ask", silent)
-    assert (len(tries), sleeps) == (1, [])
-
-
 def test_what_arrives_damaged_is_read_again_and_given_as_it_is_in_the_end(recorded):
     storage = Storage("memory://damaged", StorageConfig(attempts=4))
     storage.write_bytes("a", b"stored")
@@ -231,26 +186,6 @@ def test_the_client_of_s3_gives_up_a_silent_server_also_in_another_process():
         assert each.fs.retries == 2
         assert each.fs.config_kwargs["read_timeout"] == 3.0
         assert each.fs.config_kwargs["retries"] == {"total_max_attempts": 1}
-
-
-def test_errors_that_will_not_pass_are_not_tried_again():
-    storage, tries = Storage("memory://faults", StorageConfig(attempts=3)), []
-
-    def forbidden() -> None:
-        tries.append(1)
-        raise PermissionError("Forbidden")
-
-    with pytest.raises(StorageError, match=r"try 1 of 3.*Forbidden"):
-        storage.attempt("ask", forbidden)
-    assert len(tries) == 1
-
-
-def test_missing_credentials_come_with_the_remedy():
-    def ask() -> None:
-        raise NoCredentialsError
-
-    with pytest.raises(StorageError, match=r"no credentials; set AWS_ACCESS_KEY_ID .* storage\.anonymous=true"):
-        Storage("memory://x", StorageConfig()).attempt("ask", ask)
 
 
 def test_a_storage_can_be_sent_to_another_process(storage):
@@ -271,8 +206,3 @@ def test_relative_paths_mean_the_folder_the_process_started_in(tmp_path, monkeyp
 def test_only_local_folders_have_a_path():
     with pytest.raises(StorageError, match="memory://x is not a local folder"):
         _ = Storage("memory://x", StorageConfig()).local_path
-
-
-def test_no_tries_at_all_is_not_a_setting():
-    with pytest.raises(ConfigError, match=r"storage\.attempts=0"):
-        StorageConfig(attempts=0)

@@ -10,12 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gem_ray.config import ScoringConfig
-from gem_ray.messages import Cost, PairRequest, ScoreAnswer
-from gem_ray.scoring.asking.answers import RememberingScorer, StoredAnswers
+from gem_ray.messages.questions import PairRequest, ScoreAnswer
+from gem_ray.messages.rescorer import Cost
+from gem_ray.scoring.asking.answers import StoredAnswers
 from gem_ray.scoring.asking.calibration import GREY, calibrated_answer
-from gem_ray.scoring.asking.engine import Scorer
 from gem_ray.scoring.asking.prompts import PROMPT_VERSION
 from gem_ray.scoring.asking.questions import Questioner
+from gem_ray.scoring.asking.remembering_scorer import RememberingScorer
+from gem_ray.scoring.asking.scorer import Scorer
 from gem_ray.storage import Storage
 from gem_ray.telemetry import Record, unrecorded
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from gem_ray.messages import ScoreAnswer, ScoreRequest
+from gem_ray.messages.questions import ScoreAnswer, ScoreRequest
 
 GREY = 128
 GREY_SIDE = 64

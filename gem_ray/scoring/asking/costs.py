@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 
-from gem_ray.messages import Cost
+from gem_ray.messages.rescorer import Cost
 
 
 def cost_since(before: Cost, after: Cost) -> Cost:

@@ -50,7 +50,7 @@ def prepare_environment(model: str, use_gpu: bool, num_threads: int) -> None:
 
 
 def engine_arguments(model: str, use_gpu: bool, tensor_parallel: int, max_model_len: int) -> dict[str, Any]:
-    """Fields of vLLM's AsyncEngineArgs; the arguments are those of ``engine.VLLMScorer``, the model is resolved."""
+    """Fields of vLLM's AsyncEngineArgs; the arguments are those of ``VLLMScorer``, the model is resolved."""
     nano = prompt_style(model) is PromptStyle.NANO
     arguments: dict[str, Any] = {
         "model": model,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from gem_ray.messages import Cost, ScoreAnswer
+from gem_ray.messages.questions import ScoreAnswer
+from gem_ray.messages.rescorer import Cost
 
 TOKENS_OF_PRICE = 1e6
 SECONDS_OF_PRICE = 3600.0

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 from gem_ray.errors import ConfigError, ScorerError
-from gem_ray.messages import PairRequest, Request, ScoreRequest
+from gem_ray.messages.questions import PairRequest, Request, ScoreRequest
 from gem_ray.scoring.asking.prompts import (
     ANSWER_PREFIX,
     DIGITS,

@@ -16,7 +16,7 @@ from enum import StrEnum
 from typing import Any
 
 from gem_ray.errors import ConfigError
-from gem_ray.messages import PairAspect, PairRequest, ScoreAnswer
+from gem_ray.messages.questions import PairAspect, PairRequest, ScoreAnswer
 
 PROMPT_VERSION = "score-1"
 """Part of every evidence record and stored answer. Changes whenever the text of a prompt of the same style and wording

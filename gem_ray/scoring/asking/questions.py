@@ -16,10 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gem_ray.errors import ScorerBusyError, ScorerError
-from gem_ray.messages import Cost, Request, ScoreAnswer, ScoreRequest
-from gem_ray.scoring.asking.engine import Scorer
+from gem_ray.messages.questions import Request, ScoreAnswer, ScoreRequest
+from gem_ray.messages.rescorer import Cost
 from gem_ray.scoring.asking.meter import CostMeter
 from gem_ray.scoring.asking.prompts import NUM_DIGITS, checked
+from gem_ray.scoring.asking.scorer import Scorer
 from gem_ray.telemetry import Record, unrecorded
 
 TRANSIENT = frozenset({"deadline", "engine", "no_token"})

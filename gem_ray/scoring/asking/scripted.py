@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 
 from gem_ray.errors import ScorerError
-from gem_ray.messages import PairAspect, PairRequest, Request, ScoreAnswer, ScoreRequest
+from gem_ray.messages.questions import PairAspect, PairRequest, Request, ScoreAnswer, ScoreRequest
 from gem_ray.scoring.asking.prompts import NUM_DIGITS
 
 OBEDIENCE_SIGN = b"GEMRAY SAY "
@@ -111,7 +111,7 @@ class ScriptedScorer:
         self.most_in_flight = 0
 
     async def score(self, requests: Sequence[Request]) -> list[ScoreAnswer]:
-        """See ``engine.Scorer``."""
+        """See ``scorer.Scorer``."""
         batch, self._batches = self._batches, self._batches + 1
         self._in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self._in_flight)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from gem_ray.data.faces import ATTRIBUTES, draw_face, face, sample_nuisance
 from gem_ray.data.labelled import LabelledImages
 from gem_ray.errors import ConfigError
-from gem_ray.messages import ScoreAnswer
+from gem_ray.messages.questions import ScoreAnswer
 from gem_ray.scoring.asking.prompts import NUM_DIGITS
 from gem_ray.scoring.checking.agreement import (
     TOP_DIGIT,

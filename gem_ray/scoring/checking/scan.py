@@ -22,12 +22,13 @@ import pyarrow.parquet as pq
 import ray
 
 from gem_ray.config import GemConfig
+from gem_ray.data.manifest import Manifest, read_manifest
 from gem_ray.data.order import missing_pieces
 from gem_ray.data.ray_manners import quiet_ray_data, raising_own_errors, well_behaved
 from gem_ray.data.reading import pieces_dataset
-from gem_ray.data.shards import Manifest, pixels_of, read_manifest
+from gem_ray.data.shards import pixels_of
 from gem_ray.errors import DataError, ScorerError
-from gem_ray.messages import ScoresRef
+from gem_ray.messages.graph import ScoresRef
 from gem_ray.parquet_bytes import read_table
 from gem_ray.scoring.asking.asker import Asker, ModelChanged
 from gem_ray.scoring.asking.patience import with_patience

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gem_ray.config import ScoringConfig
-from gem_ray.messages import EvidenceKind
+from gem_ray.messages.graph import EvidenceKind
 from gem_ray.scoring.choosing.selection import Selector
 
 Pairs = tuple[tuple[int, int], ...]

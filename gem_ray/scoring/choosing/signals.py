@@ -17,7 +17,7 @@ from torch import Tensor
 from gem_ray.errors import DataError
 from gem_ray.graph.disgraph import DisGraph
 from gem_ray.graph.staleness import OF_THE_MODEL
-from gem_ray.messages import EvidenceKind
+from gem_ray.messages.graph import EvidenceKind
 from gem_ray.models.gem import refine
 from gem_ray.models.learner import learned_offset
 from gem_ray.scoring.choosing.selection import FRESH_LOOK, EdgeSignals, SignalWeights

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from gem_ray.checkpoint import load_checkpoint
 from gem_ray.graph.disgraph import DisGraph
 from gem_ray.graph.staleness import OF_THE_MODEL
-from gem_ray.messages import EvidenceKind
+from gem_ray.messages.graph import EvidenceKind
 from gem_ray.scoring.choosing.selection import EdgeSignals
 from gem_ray.scoring.choosing.signals import influence_of, learned_strength, signals_of
 from gem_ray.storage import Storage

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from gem_ray.checkpoint import Checkpoint, load_checkpoint
 from gem_ray.config_json import config_from_json
-from gem_ray.data.shards import read_manifest, read_records
+from gem_ray.data.manifest import read_manifest
+from gem_ray.data.shards import read_records
 from gem_ray.errors import DataError
 from gem_ray.graph.disgraph import DisGraph
 from gem_ray.models.gem import Gem

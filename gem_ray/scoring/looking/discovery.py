@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from gem_ray.config import NamingConfig, ScoringConfig
 from gem_ray.errors import DataError
-from gem_ray.messages import Cost
+from gem_ray.messages.rescorer import Cost
 from gem_ray.scoring.asking.asker import Asker
-from gem_ray.scoring.asking.engine import VLLMScorer
 from gem_ray.scoring.asking.model_files import prompt_style, resolve_model
 from gem_ray.scoring.asking.patience import with_patience
 from gem_ray.scoring.asking.prompts import NUM_DIGITS, PromptStyle
+from gem_ray.scoring.asking.vllm_scorer import VLLMScorer
 from gem_ray.scoring.looking.codes import ImageSource, newest_model
 from gem_ray.scoring.looking.naming import (
     LatentName,

@@ -17,7 +17,7 @@ from scipy.optimize import linear_sum_assignment
 
 from gem_ray.errors import ConfigError
 from gem_ray.graph.relations import somers_d
-from gem_ray.messages import StripRequest
+from gem_ray.messages.questions import StripRequest
 from gem_ray.scoring.asking.prompts import validate_attributes
 from gem_ray.scoring.looking.codes import ImageSource, NewestModel, read_some
 from gem_ray.scoring.looking.traversals import positions_of, shown_relations

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from gem_ray.config import ScoringConfig
 from gem_ray.graph.staleness import Staleness, Verdict
-from gem_ray.messages import PairRequest, ScoreAnswer
+from gem_ray.messages.questions import PairRequest, ScoreAnswer
 from gem_ray.scoring.asking.asker import Asker
 from gem_ray.scoring.asking.costs import cost_since
 from gem_ray.scoring.asking.prompts import NUM_DIGITS

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gem_ray.errors import GraphError
-from gem_ray.messages import EdgeUpdate, PairAspect, PairRequest, ScoreAnswer
+from gem_ray.messages.graph import EdgeUpdate
+from gem_ray.messages.questions import PairAspect, PairRequest, ScoreAnswer
 from gem_ray.scoring.asking.prompts import NUM_DIGITS, checked
 
 DIGIT_STEP = 1.0 / (NUM_DIGITS - 1)

@@ -22,10 +22,11 @@ import numpy as np
 from gem_ray.config import ScoringConfig
 from gem_ray.errors import GemRayError
 from gem_ray.graph.staleness import Staleness
-from gem_ray.messages import Cost, RescorerStatus, ScoresRef
+from gem_ray.messages.graph import ScoresRef
+from gem_ray.messages.rescorer import Cost, RescorerStatus
 from gem_ray.scoring.asking.asker import Asker, ModelChanged
 from gem_ray.scoring.asking.costs import cost_since
-from gem_ray.scoring.asking.engine import Scorer
+from gem_ray.scoring.asking.scorer import Scorer
 from gem_ray.scoring.choosing.budget import QuestionBudget
 from gem_ray.scoring.choosing.planning import Offers, RoundPlan, Selectors, plan_round
 from gem_ray.scoring.choosing.selection import edge_values

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from gem_ray.graph.disgraph import DisGraph
 from gem_ray.graph.relations import Relations, relations_from_scores
-from gem_ray.messages import Cost, EdgeUpdate, EvidenceKind, Push, PushReply, ScoresRef
+from gem_ray.messages.graph import EdgeUpdate, EvidenceKind, Push, PushReply, ScoresRef
+from gem_ray.messages.rescorer import Cost
 from gem_ray.scoring.asking.prompts import NUM_DIGITS, PROMPT_VERSION
 from gem_ray.scoring.looking.samples import Samples
 from gem_ray.scoring.looking.traversals import Traversals, shown_relations

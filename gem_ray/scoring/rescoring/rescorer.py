@@ -22,7 +22,7 @@ from gem_ray.config_json import config_from_json, config_to_json
 from gem_ray.errors import ScorerError
 from gem_ray.graph.staleness import Staleness
 from gem_ray.graph.store import connect_store
-from gem_ray.messages import RescorerStatus
+from gem_ray.messages.rescorer import RescorerStatus
 from gem_ray.placement import coordinator_options
 from gem_ray.scoring.choosing.training_signals import CheckpointSignals
 from gem_ray.scoring.looking.codes import DataImages

@@ -17,7 +17,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from gem_ray.errors import DataError
-from gem_ray.messages import ScoreAnswer, ScoresRef
+from gem_ray.messages.graph import ScoresRef
+from gem_ray.messages.questions import ScoreAnswer
 from gem_ray.parquet_bytes import read_table
 from gem_ray.scoring.asking.prompts import NUM_DIGITS, PROMPT_VERSION
 from gem_ray.storage import Storage

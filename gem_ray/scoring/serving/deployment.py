@@ -20,9 +20,9 @@ from ray.serve.handle import DeploymentHandle
 
 from gem_ray.config import ScoringConfig
 from gem_ray.errors import ScorerBusyError, ScorerError
-from gem_ray.messages import Request, ScoreAnswer, StripAnswer, StripRequest
+from gem_ray.messages.questions import Request, ScoreAnswer, StripAnswer, StripRequest
 from gem_ray.placement import label_selector
-from gem_ray.scoring.asking.engine import VLLMScorer
+from gem_ray.scoring.asking.vllm_scorer import VLLMScorer
 
 log = logging.getLogger(__name__)
 DEPLOYMENT = "mllm"
@@ -34,10 +34,10 @@ SHORTEST_LOOK_BACK_S, LONGEST_LOOK_BACK_S = 10.5, 30.0  # Serve wants more than 
 
 
 class ServedScorer(Protocol):
-    """What a replica is made of; ``engine.VLLMScorer`` is one."""
+    """What a replica is made of; ``vllm_scorer.VLLMScorer`` is one."""
 
     async def score(self, requests: Sequence[Request]) -> list[ScoreAnswer]:
-        """See ``engine.Scorer``."""
+        """See ``scorer.Scorer``."""
         ...
 
     async def describe(self, strips: Sequence[StripRequest]) -> list[StripAnswer]:
@@ -178,7 +178,7 @@ class ServeScorer:
         self._handle: DeploymentHandle[Any] | None = None
 
     async def score(self, requests: Sequence[Request]) -> list[ScoreAnswer]:
-        """See ``engine.Scorer``.
+        """See ``scorer.Scorer``.
 
         Raises:
             ScorerBusyError: the application refuses further requests at present
@@ -188,7 +188,7 @@ class ServeScorer:
         return answers
 
     async def describe(self, strips: Sequence[StripRequest]) -> list[StripAnswer]:
-        """See ``engine.VLLMScorer.describe``; raises as ``score`` does."""
+        """See ``vllm_scorer.VLLMScorer.describe``; raises as ``score`` does."""
         answers: list[StripAnswer] = await self._call("describe", list(strips))
         return answers
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from benchmarks.pair_prompts import ATTRIBUTES, IMAGE_TOKENS, PROMPT_S, TOKEN_S, TokenClock, pair_prompts
-from gem_ray.messages import ScoreRequest
+from gem_ray.messages.questions import ScoreRequest
 
 
 def test_the_clock_counts_prompts_and_their_tokens_with_the_image() -> None:

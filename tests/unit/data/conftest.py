@@ -1,13 +1,17 @@
-"""Pictures as bytes, made on the spot."""
+"""Pictures as bytes, made on the spot, and manifests that say something else."""
 
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from gem_ray.data.manifest import MANIFEST, content_sha256
+from gem_ray.storage import Storage
 
 
 def smooth_picture(height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -36,3 +40,16 @@ def encoded() -> Callable[..., bytes]:
         return buffer.getvalue()
 
     return encode
+
+
+@pytest.fixture
+def rewrite_manifest() -> Callable[..., None]:
+    """``rewrite_manifest(storage, **changes)``: the manifest there with other values, under a hash that is right."""
+
+    def rewrite(storage: Storage, **changes: object) -> None:
+        content = json.loads(storage.read_bytes(MANIFEST)) | changes
+        del content["sha256"]
+        content["sha256"] = content_sha256(content)
+        storage.write_bytes(MANIFEST, json.dumps(content).encode())
+
+    return rewrite

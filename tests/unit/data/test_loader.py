@@ -6,7 +6,7 @@ import pytest
 
 from gem_ray.config import DataConfig, StorageConfig
 from gem_ray.data.loader import holdout_records, num_train
-from gem_ray.data.shards import Manifest, ShardEntry
+from gem_ray.data.manifest import Manifest, ShardEntry
 from gem_ray.errors import DataError
 from gem_ray.storage import Storage
 

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pytest
 import torch
 
+from gem_ray.data.manifest import Manifest, ShardEntry
 from gem_ray.data.memory import MemoryLoader, rows_of
-from gem_ray.data.shards import Manifest, ShardEntry
 from gem_ray.errors import DataError
 
 SHAPE = (4, 4, 3)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from gem_ray.data.manifest import ShardEntry
 from gem_ray.data.prepare import record_shard
 from gem_ray.data.shard_task import ShardDone, Skipped
-from gem_ray.data.shards import ShardEntry
 
 
 def test_a_shards_images_bytes_and_bad_records_are_counted(recorded):

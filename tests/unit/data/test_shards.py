@@ -1,8 +1,7 @@
-"""Shards and manifest: what is written is read back, and anything else is an error that says what and what to do."""
+"""Shards: what is written is read back, and anything else is an error that says what and what to do."""
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 
@@ -10,18 +9,8 @@ import numpy as np
 import pytest
 
 from gem_ray.config import StorageConfig
-from gem_ray.data.shards import (
-    MANIFEST,
-    Manifest,
-    ShardEntry,
-    content_sha256,
-    encode_shard,
-    has_manifest,
-    read_manifest,
-    read_records,
-    read_shard,
-    write_manifest,
-)
+from gem_ray.data.manifest import Manifest, ShardEntry, read_manifest, write_manifest
+from gem_ray.data.shards import encode_shard, read_records, read_shard
 from gem_ray.errors import DataError, StorageError
 from gem_ray.storage import Storage
 
@@ -53,22 +42,6 @@ def make_data(folder, attributes: bool = True) -> tuple[Storage, Manifest, np.nd
     )
     write_manifest(storage, manifest)
     return storage, manifest, images, values
-
-
-def rewrite_manifest(storage: Storage, **changes: object) -> None:
-    content = json.loads(storage.read_bytes(MANIFEST)) | changes
-    del content["sha256"]
-    content["sha256"] = content_sha256(content)
-    storage.write_bytes(MANIFEST, json.dumps(content).encode())
-
-
-def test_the_manifest_is_read_back_as_it_was_written(tmp_path):
-    storage, manifest, _, _ = make_data(tmp_path)
-    assert has_manifest(storage)
-    assert read_manifest(storage) == manifest
-    assert manifest.count == 15
-    assert manifest.starts.tolist() == [0, 5, 12, 15]
-    assert manifest.num_bytes == 15 * 192
 
 
 def test_a_shard_is_read_back_with_its_record_numbers(tmp_path):
@@ -140,7 +113,7 @@ def test_a_missing_shard_is_named(tmp_path):
         read_shard(storage, manifest, manifest.shards[0])
 
 
-def test_shards_swapped_in_the_manifest_do_not_pass(tmp_path):
+def test_shards_swapped_in_the_manifest_do_not_pass(tmp_path, rewrite_manifest):
     storage, manifest, _, _ = make_data(tmp_path)
     swapped = json.loads(manifest.to_json())["shards"]
     swapped[0]["name"], swapped[1]["name"] = swapped[1]["name"], swapped[0]["name"]
@@ -149,42 +122,8 @@ def test_shards_swapped_in_the_manifest_do_not_pass(tmp_path):
         read_records(storage, read_manifest(storage), 0, 1)
 
 
-def test_a_manifest_of_another_schema_version_is_refused(tmp_path):
-    storage, _, _, _ = make_data(tmp_path)
-    rewrite_manifest(storage, schema_version=2)
-    with pytest.raises(DataError, match=r"schema version 2, this version of gem_ray reads 1; prepare the data again"):
-        read_manifest(storage)
-
-
-def test_data_without_a_manifest_are_unfinished(tmp_path):
-    storage, _, _, _ = make_data(tmp_path)
-    storage.delete(MANIFEST)
-    assert not has_manifest(storage)
-    with pytest.raises(DataError, match=r"no manifest\.json in .* run python -m jobs\.prepare"):
-        read_manifest(storage)
-
-
-@pytest.mark.parametrize("text", [b"", b"[]", b"{", b'"x"', b"{}", b"\xff\xfe"])
-def test_something_else_in_place_of_a_manifest_is_refused(tmp_path, text):
-    storage, _, _, _ = make_data(tmp_path)
-    storage.write_bytes(MANIFEST, text)
-    with pytest.raises(DataError, match=r"is not a manifest .* prepare the data again"):
-        read_manifest(storage)
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [{"count": 14}, {"shards": []}, {"shape": [8, 8]}, {"shape": [8, 8, 4]}, {"shards": [{"name": "x"}]}, {"more": 1}],
-)
-def test_a_manifest_that_contradicts_itself_is_refused(tmp_path, changes):
-    storage, _, _, _ = make_data(tmp_path)
-    rewrite_manifest(storage, **changes)
-    with pytest.raises(DataError, match="damaged|contradicts itself"):
-        read_manifest(storage)
-
-
 @pytest.mark.parametrize("name", ["../outside.parquet", "/etc/passwd", "shards/../../x", "s3://other/x", "a\\b"])
-def test_a_shard_name_cannot_leave_the_folder(tmp_path, name):
+def test_a_shard_name_cannot_leave_the_folder(tmp_path, rewrite_manifest, name):
     storage, manifest, _, _ = make_data(tmp_path / "data")
     (tmp_path / "outside.parquet").write_bytes(storage.read_bytes(manifest.shards[0].name))
     shards = json.loads(manifest.to_json())["shards"]
@@ -194,49 +133,8 @@ def test_a_shard_name_cannot_leave_the_folder(tmp_path, name):
         read_records(storage, read_manifest(storage), 0, 1)
 
 
-def test_records_of_another_size_than_the_manifest_says_are_refused(tmp_path):
+def test_records_of_another_size_than_the_manifest_says_are_refused(tmp_path, rewrite_manifest):
     storage, _, _, _ = make_data(tmp_path)
     rewrite_manifest(storage, shape=[16, 8, 3])
     with pytest.raises(DataError, match="needs 384 bytes"):
         read_records(storage, read_manifest(storage), 0, 1)
-
-
-def test_splits_and_relations_are_kept_in_their_order(tmp_path):
-    storage, manifest, _, _ = make_data(tmp_path)
-    assert (manifest.splits, manifest.relations) == (None, None)
-    relations = ((0.0, 0.25), (-0.125, 0.0))
-    told = dataclasses.replace(manifest, splits={"train": 12, "test": 3}, relations=relations)
-    write_manifest(storage, told)
-    assert read_manifest(storage) == told
-    assert list(read_manifest(storage).splits) == ["train", "test"]
-    assert [told.num_train(holdout) for holdout in (0, 3, 4, 15, 99)] == [12, 12, 11, 0, 0]
-    assert [manifest.num_train(holdout) for holdout in (0, 4, 99)] == [15, 11, 0]
-
-
-def test_any_other_content_than_what_was_written_is_refused(tmp_path):
-    storage, manifest, _, _ = make_data(tmp_path)
-    for changes in (
-        {"seed": 5},
-        {"source": "tesu"},
-        {"settings": {"image_size": 9}},
-        {"attributes": ["bangs", "mald"]},
-    ):
-        content = json.loads(manifest.to_json()) | changes
-        storage.write_bytes(MANIFEST, json.dumps(content).encode())
-        with pytest.raises(DataError, match=r"damaged: its content does not have the sha256 it carries"):
-            read_manifest(storage)
-
-
-def test_data_from_before_there_were_splits_or_a_hash_are_read(tmp_path):
-    storage, manifest, _, _ = make_data(tmp_path)
-    content = json.loads(storage.read_bytes(MANIFEST))
-    del content["splits"], content["relations"], content["sha256"]
-    storage.write_bytes(MANIFEST, json.dumps(content).encode())
-    assert read_manifest(storage) == manifest
-
-
-def test_splits_that_do_not_add_up_are_refused(tmp_path):
-    storage, _, _, _ = make_data(tmp_path)
-    rewrite_manifest(storage, splits={"train": 12, "test": 4})
-    with pytest.raises(DataError, match="contradicts itself"):
-        read_manifest(storage)

@@ -12,7 +12,7 @@ from gem_ray.evaluation.plot_style import NEGATIVE, POSITIVE
 from gem_ray.evaluation.spending import Look
 from gem_ray.graph.disgraph import DisGraph
 from gem_ray.graph.layers import Layer
-from gem_ray.messages import EvidenceKind
+from gem_ray.messages.graph import EvidenceKind
 
 NAMES = ("bald", "cost in $ or 100%", "a name that is much too long for any figure")
 STRENGTH = np.array([[0.0, 0.5, -0.4], [0.6, 0.0, 0.2], [-0.3, 0.1, 0.0]])

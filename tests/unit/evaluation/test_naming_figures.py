@@ -8,7 +8,7 @@ from PIL import Image
 from rich.console import Console
 
 from gem_ray.evaluation.naming_figures import naming_figure, naming_table, unnamed_words
-from gem_ray.messages import Cost
+from gem_ray.messages.rescorer import Cost
 from gem_ray.scoring.looking.discovery import Discovery
 from gem_ray.scoring.looking.naming import LatentName, Strips
 

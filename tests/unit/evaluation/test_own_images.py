@@ -11,7 +11,8 @@ import torch
 
 from gem_ray.config import DataConfig, EvaluateConfig, GemConfig, ModelConfig, StorageConfig
 from gem_ray.data.faces import ATTRIBUTES, face
-from gem_ray.data.shards import Manifest, ShardEntry, encode_shard, read_manifest, write_manifest
+from gem_ray.data.manifest import Manifest, ShardEntry, read_manifest, write_manifest
+from gem_ray.data.shards import encode_shard
 from gem_ray.evaluation.own_images import DATA, PRIOR, RECOMBINED, relations_of_own_images
 from gem_ray.evaluation.progress import silent
 from gem_ray.graph.disgraph import DisGraph

@@ -8,7 +8,7 @@ import pytest
 from gem_ray.evaluation.ranking import adjusted_p_values, evidence_words, num_found, ranked_pairs
 from gem_ray.graph.disgraph import DisGraph
 from gem_ray.graph.relations import relations_from_values
-from gem_ray.messages import EdgeUpdate, EvidenceKind, Push
+from gem_ray.messages.graph import EdgeUpdate, EvidenceKind, Push
 
 NAMES = ("bald", "beard", "male")
 STRENGTH = np.array([[0.0, 0.25, 0.6], [0.04, 0.0, 0.7], [-0.04, 0.3, 0.0]])

@@ -9,11 +9,11 @@ import pytest
 from scipy.stats import spearmanr
 
 from gem_ray.data.faces import ATTRIBUTES, true_strength
-from gem_ray.data.shards import Manifest
+from gem_ray.data.manifest import Manifest
 from gem_ray.evaluation.relation_scores import rank_correlation, relation_scores, truth_in_words
 from gem_ray.graph.disgraph import DisGraph
 from gem_ray.graph.layers import Layer
-from gem_ray.messages import EvidenceKind
+from gem_ray.messages.graph import EvidenceKind
 
 FACES = Manifest(
     shape=(32, 32, 3), shards=(), source="faces", attributes=ATTRIBUTES, seed=0, num_skipped=0, settings={}

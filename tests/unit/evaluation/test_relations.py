@@ -8,7 +8,7 @@ import pytest
 from gem_ray.errors import GraphError
 from gem_ray.evaluation.relations import agreement, edge_fidelity, fidelity_noise, relation_fidelity, traversal_gap
 from gem_ray.graph.disgraph import DisGraph
-from gem_ray.messages import EdgeUpdate, EvidenceKind, Push
+from gem_ray.messages.graph import EdgeUpdate, EvidenceKind, Push
 
 # male, beard, blond: beard acts on male more than male on beard; blond on male about as much as male on blond.
 TRUTH = np.array([[0, 0.39, -0.22], [0.69, 0, -0.04], [-0.30, -0.18, 0]])

@@ -14,7 +14,8 @@ from gem_ray.checkpoint import Checkpoint, save_checkpoint
 from gem_ray.config import DataConfig, EvaluateConfig, GemConfig, ModelConfig, RunConfig, StorageConfig, TrainConfig
 from gem_ray.config_json import config_to_json
 from gem_ray.data.faces import ATTRIBUTES, face
-from gem_ray.data.shards import Manifest, ShardEntry, encode_shard, write_manifest
+from gem_ray.data.manifest import Manifest, ShardEntry, write_manifest
+from gem_ray.data.shards import encode_shard
 from gem_ray.errors import ConfigError, DataError
 from gem_ray.evaluation.disentanglement.information import binned
 from gem_ray.evaluation.disentanglement.mig import mig

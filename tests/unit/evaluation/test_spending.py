@@ -11,7 +11,8 @@ from gem_ray.config import GraphConfig, StorageConfig
 from gem_ray.errors import DataError
 from gem_ray.evaluation.spending import read_looks, read_spending
 from gem_ray.graph.actor import GraphStore
-from gem_ray.messages import Cost, EdgeUpdate, EvidenceKind, Push
+from gem_ray.messages.graph import EdgeUpdate, EvidenceKind, Push
+from gem_ray.messages.rescorer import Cost
 from gem_ray.storage import Storage
 
 NAMES = ("bald", "beard", "male")

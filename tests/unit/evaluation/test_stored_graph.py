@@ -12,7 +12,7 @@ from gem_ray.evaluation.stored_graph import newest_graph, stored_records
 from gem_ray.graph.actor import GraphStore
 from gem_ray.graph.disgraph import DisGraph
 from gem_ray.graph.journal import ObjectJournal
-from gem_ray.messages import EdgeUpdate, EvidenceKind, Push
+from gem_ray.messages.graph import EdgeUpdate, EvidenceKind, Push
 from gem_ray.storage import Storage
 
 NAMES = ("bald", "beard", "male")

@@ -5,7 +5,7 @@ from rich.console import Console
 from gem_ray.config import GraphConfig, StorageConfig
 from gem_ray.evaluation.version_table import version_table
 from gem_ray.graph.actor import GraphStore
-from gem_ray.messages import EdgeUpdate, EvidenceKind, Push
+from gem_ray.messages.graph import EdgeUpdate, EvidenceKind, Push
 from gem_ray.storage import Storage
 
 

@@ -29,7 +29,8 @@ from gem_ray.gateway.routes import Behind
 from gem_ray.graph.actor import GraphStore
 from gem_ray.graph.disgraph import DisGraph
 from gem_ray.graph.relations import relations_from_scores
-from gem_ray.messages import EdgeRecord, EdgeUpdate, EvidenceKind, Push, ScoreAnswer, ScoreRequest
+from gem_ray.messages.graph import EdgeRecord, EdgeUpdate, EvidenceKind, Push
+from gem_ray.messages.questions import ScoreAnswer, ScoreRequest
 from gem_ray.scoring.asking.scripted import ScriptedScorer, answer_of_value
 from gem_ray.storage import Storage
 

@@ -11,7 +11,7 @@ import pytest
 from gem_ray.config import GraphConfig, StorageConfig
 from gem_ray.graph.actor import GraphStore
 from gem_ray.graph.admission import LONGEST_TEXT, fault_of_form
-from gem_ray.messages import EdgeUpdate, EvidenceKind, Push, Refusal, ScoresRef
+from gem_ray.messages.graph import EdgeUpdate, EvidenceKind, Push, Refusal, ScoresRef
 from gem_ray.storage import Storage
 
 ATTRIBUTES = ("male", "beard", "bald")

@@ -14,7 +14,7 @@ from gem_ray.config import GraphConfig, StorageConfig
 from gem_ray.errors import GraphError
 from gem_ray.graph.actor import GraphStore
 from gem_ray.graph.authentication import ensure_key, fingerprint, read_key, same, sign_push, sign_rollback
-from gem_ray.messages import EdgeUpdate, EvidenceKind, Push, Refusal
+from gem_ray.messages.graph import EdgeUpdate, EvidenceKind, Push, Refusal
 from gem_ray.storage import Storage
 
 ATTRIBUTES = ("male", "beard", "bald")

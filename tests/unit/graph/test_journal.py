@@ -15,7 +15,7 @@ from gem_ray.errors import GraphError
 from gem_ray.graph import journal as journal_module
 from gem_ray.graph.journal import FileJournal, ObjectJournal
 from gem_ray.graph.record import Record
-from gem_ray.messages import EdgeUpdate, EvidenceKind, Push
+from gem_ray.messages.graph import EdgeUpdate, EvidenceKind, Push
 from gem_ray.storage import Storage
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from gem_ray.errors import GraphError
 from gem_ray.graph.disgraph import DisGraph
-from gem_ray.messages import EdgeUpdate, EvidenceKind, Push
+from gem_ray.messages.graph import EdgeUpdate, EvidenceKind, Push
 
 SCHEMA_1 = {
     "schema": 1,

@@ -10,7 +10,7 @@ import pytest
 from gem_ray.errors import GraphError
 from gem_ray.graph.disgraph import DisGraph
 from gem_ray.graph.record import HEADER_BYTES, Record, parse
-from gem_ray.messages import EdgeUpdate, EvidenceKind, Push, ScoresRef
+from gem_ray.messages.graph import EdgeUpdate, EvidenceKind, Push, ScoresRef
 
 ATTRIBUTES = ("male", "beard")
 

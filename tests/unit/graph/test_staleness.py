@@ -7,7 +7,7 @@ import pytest
 from gem_ray.errors import GraphError
 from gem_ray.graph.disgraph import DisGraph
 from gem_ray.graph.staleness import Staleness, Verdict
-from gem_ray.messages import EdgeUpdate, EvidenceKind, Push, Refusal
+from gem_ray.messages.graph import EdgeUpdate, EvidenceKind, Push, Refusal
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ from gem_ray.errors import GemRayError, NotKeptError
 from gem_ray.graph.actor import GraphStore
 from gem_ray.graph.disgraph import DisGraph
 from gem_ray.graph.journal import FileJournal, ObjectJournal
-from gem_ray.messages import EdgeUpdate, EvidenceKind, Push, Refusal
+from gem_ray.messages.graph import EdgeUpdate, EvidenceKind, Push, Refusal
 from gem_ray.storage import Storage
 
 ATTRIBUTES = ("male", "beard", "bald")

@@ -10,7 +10,7 @@ import pytest
 from gem_ray.errors import ConfigError
 from gem_ray.graph.disgraph import DisGraph
 from gem_ray.graph.variants import VARIANTS, derangement, variant
-from gem_ray.messages import EvidenceKind, ScoresRef
+from gem_ray.messages.graph import EvidenceKind, ScoresRef
 
 NAMES = ("a", "b", "c", "d")
 OFF_DIAGONAL = ~np.eye(4, dtype=bool)

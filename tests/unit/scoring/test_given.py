@@ -10,11 +10,12 @@ import pytest
 
 from gem_ray.config import DataConfig, GemConfig, ModelConfig, RunConfig, ScoringConfig
 from gem_ray.config_json import config_to_json
-from gem_ray.data.shards import Manifest, ShardEntry, encode_shard, read_manifest, write_manifest
+from gem_ray.data.manifest import Manifest, ShardEntry, read_manifest, write_manifest
+from gem_ray.data.shards import encode_shard
 from gem_ray.errors import ConfigError, DataError
 from gem_ray.graph.disgraph import DisGraph
 from gem_ray.graph.relations import relations_from_values
-from gem_ray.messages import PushReply
+from gem_ray.messages.graph import PushReply
 from gem_ray.scoring.given import digits_of_labels, label_scores, publish_given_scores, stored_scores
 from gem_ray.scoring.looking.codes import DataImages
 from gem_ray.scoring.rescoring.scores import read_scores, write_scores

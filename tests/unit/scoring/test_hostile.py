@@ -25,7 +25,8 @@ from gem_ray.graph.actor import GraphStore
 from gem_ray.graph.disgraph import DisGraph
 from gem_ray.graph.relations import relations_from_scores
 from gem_ray.graph.staleness import Staleness
-from gem_ray.messages import EdgeUpdate, EvidenceKind, Push, PushReply, Refusal, Request, ScoreAnswer, ScoreRequest
+from gem_ray.messages.graph import EdgeUpdate, EvidenceKind, Push, PushReply, Refusal
+from gem_ray.messages.questions import Request, ScoreAnswer, ScoreRequest
 from gem_ray.scoring.asking.asker import Asker
 from gem_ray.scoring.asking.model_prompts import ModelPrompts, Refused
 from gem_ray.scoring.asking.prompts import PromptStyle, missing, validate_attributes

@@ -18,7 +18,7 @@ import pytest
 
 from gem_ray.config import ScoringConfig, StorageConfig
 from gem_ray.errors import ScorerError
-from gem_ray.messages import Request, ScoreAnswer, ScoreRequest
+from gem_ray.messages.questions import Request, ScoreAnswer, ScoreRequest
 from gem_ray.scoring.asking.asker import Asker
 from gem_ray.scoring.asking.prompts import NUM_DIGITS, missing
 from gem_ray.scoring.asking.questions import MAX_TRIES, TRANSIENT

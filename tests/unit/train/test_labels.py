@@ -14,10 +14,11 @@ import torch
 from gem_ray.config import DataConfig, GemConfig, ModelConfig, ObjectiveConfig, ScoringConfig, TrainConfig
 from gem_ray.data.drawn import DRAWN
 from gem_ray.data.loader import num_train
+from gem_ray.data.manifest import Manifest, ShardEntry, read_manifest, write_manifest
 from gem_ray.data.memory import MemoryLoader, rows_of
 from gem_ray.data.order import Piece
 from gem_ray.data.reading import read_piece
-from gem_ray.data.shards import Manifest, ShardEntry, encode_shard, read_manifest, read_records, write_manifest
+from gem_ray.data.shards import encode_shard, read_records
 from gem_ray.graph.disgraph import DisGraph
 from gem_ray.scoring.given import label_scores
 from gem_ray.storage import Storage

@@ -9,7 +9,7 @@ from gem_ray.config import GemConfig, ModelConfig, ObjectiveConfig
 from gem_ray.errors import TrainingError
 from gem_ray.graph.disgraph import DisGraph
 from gem_ray.losses.gem import LossTerms
-from gem_ray.messages import Cost, RescorerStatus
+from gem_ray.messages.rescorer import Cost, RescorerStatus
 from gem_ray.models.gem import Gem, GemOutputs
 from gem_ray.telemetry import METRICS, Kind
 from gem_ray.train.measurements import PARTS, Measurements, progress_line, record_line, scoring_fields

@@ -13,7 +13,7 @@ from gem_ray.config import GemConfig, GraphConfig, RunConfig, StorageConfig
 from gem_ray.errors import ConfigError, DataError, GraphError, NotKeptError
 from gem_ray.evaluation.stored_graph import newest_graph
 from gem_ray.graph.actor import GraphStore
-from gem_ray.messages import EdgeUpdate, EvidenceKind, Push, PushReply, Refusal
+from gem_ray.messages.graph import EdgeUpdate, EvidenceKind, Push, PushReply, Refusal
 from gem_ray.storage import Storage
 from gem_ray.train.rollback import roll_back
 from gem_ray.train.run_lock import LOCK, run_lock

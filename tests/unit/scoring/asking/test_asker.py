@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from gem_ray.config import ScoringConfig, StorageConfig
-from gem_ray.messages import ScoreAnswer, ScoreRequest
+from gem_ray.messages.questions import ScoreAnswer, ScoreRequest
 from gem_ray.scoring.asking.asker import ROLLING_S, Asker, ModelChanged
 from gem_ray.scoring.asking.scripted import ScriptedScorer
 from gem_ray.storage import Storage

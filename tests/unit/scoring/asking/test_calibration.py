@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from gem_ray.messages import Request, ScoreAnswer, ScoreRequest
+from gem_ray.messages.questions import Request, ScoreAnswer, ScoreRequest
 from gem_ray.scoring.asking.calibration import GREY, LEAST_CONTENT_FREE, calibrated, calibrated_answer, grey_request
 from gem_ray.scoring.asking.prompts import answer_from_logprobs, missing
 from gem_ray.scoring.asking.scripted import ScriptedScorer, answer_of_value

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gem_ray.messages import Cost
+from gem_ray.messages.rescorer import Cost
 from gem_ray.scoring.asking.costs import cost_since
 
 

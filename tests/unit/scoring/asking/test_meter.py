@@ -6,7 +6,8 @@ import random
 
 import pytest
 
-from gem_ray.messages import Cost, ScoreAnswer
+from gem_ray.messages.questions import ScoreAnswer
+from gem_ray.messages.rescorer import Cost
 from gem_ray.scoring.asking.meter import CostMeter
 from gem_ray.scoring.asking.prompts import missing
 

@@ -9,7 +9,7 @@ from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizer
 from transformers import PreTrainedTokenizerFast
 
 from gem_ray.errors import ScorerError
-from gem_ray.messages import PairAspect, PairRequest, ScoreRequest
+from gem_ray.messages.questions import PairAspect, PairRequest, ScoreRequest
 from gem_ray.scoring.asking.model_prompts import ModelPrompts, Refused, digit_tokens
 from gem_ray.scoring.asking.prompts import ANSWER_PREFIX, PromptStyle, chat_question, nano_prompt
 from gem_ray.scoring.nano_model import load_nano

@@ -10,7 +10,7 @@ import unicodedata
 import pytest
 
 from gem_ray.errors import ConfigError
-from gem_ray.messages import PairAspect, PairRequest
+from gem_ray.messages.questions import PairAspect, PairRequest
 from gem_ray.scoring.asking.prompts import (
     ANSWER_PREFIX,
     IMAGE_TOKEN,

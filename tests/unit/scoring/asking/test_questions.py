@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from gem_ray.errors import ScorerBusyError
-from gem_ray.messages import ScoreAnswer, ScoreRequest
+from gem_ray.messages.questions import ScoreAnswer, ScoreRequest
 from gem_ray.scoring.asking.prompts import checked, missing
 from gem_ray.scoring.asking.questions import Questioner, averaged, cause_of
 from gem_ray.scoring.asking.scripted import ScriptedScorer, answer_of_value, hostile_answers, judge_of, obedient_answer

@@ -10,7 +10,7 @@ import pytest
 
 from gem_ray.data.faces import ATTRIBUTES
 from gem_ray.errors import ConfigError
-from gem_ray.messages import ScoreAnswer
+from gem_ray.messages.questions import ScoreAnswer
 from gem_ray.scoring.asking.prompts import missing
 from gem_ray.scoring.asking.scripted import answer_of_value
 from gem_ray.scoring.checking.examination import Examination, Sitting, even_faces, examine, face_sittings

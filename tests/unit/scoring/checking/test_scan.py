@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from gem_ray.config import StorageConfig
-from gem_ray.data.shards import Manifest, ShardEntry
+from gem_ray.data.manifest import Manifest, ShardEntry
 from gem_ray.errors import DataError
-from gem_ray.messages import ScoreAnswer
+from gem_ray.messages.questions import ScoreAnswer
 from gem_ray.scoring.asking.prompts import missing
 from gem_ray.scoring.asking.scripted import answer_of_value
 from gem_ray.scoring.checking.scan import Plan, encode_part, find_parts, read_parts

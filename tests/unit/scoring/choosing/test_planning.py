@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gem_ray.config import ScoringConfig
-from gem_ray.messages import EvidenceKind
+from gem_ray.messages.graph import EvidenceKind
 from gem_ray.scoring.choosing.planning import Offers, RoundPlan, Selectors, plan_round
 
 N = 4

@@ -11,7 +11,7 @@ import torch
 from gem_ray.config import ModelConfig
 from gem_ray.errors import DataError
 from gem_ray.graph.disgraph import DisGraph
-from gem_ray.messages import EdgeUpdate, EvidenceKind, Push
+from gem_ray.messages.graph import EdgeUpdate, EvidenceKind, Push
 from gem_ray.models.gem import Gem
 from gem_ray.scoring.choosing.selection import FRESH_LOOK, SignalWeights, edge_values
 from gem_ray.scoring.choosing.signals import influence_of, learned_strength, signals_of, weights_of

@@ -12,7 +12,7 @@ from gem_ray.checkpoint import Checkpoint, save_checkpoint
 from gem_ray.config import StorageConfig
 from gem_ray.errors import DataError
 from gem_ray.graph.disgraph import DisGraph
-from gem_ray.messages import EdgeUpdate, EvidenceKind, Push
+from gem_ray.messages.graph import EdgeUpdate, EvidenceKind, Push
 from gem_ray.scoring.choosing.training_signals import CheckpointSignals
 from gem_ray.storage import Storage
 

@@ -12,7 +12,7 @@ from gem_ray.config import GemConfig, ModelConfig, NamingConfig
 from gem_ray.config_json import config_to_json
 from gem_ray.errors import ConfigError, DataError
 from gem_ray.graph.disgraph import DisGraph
-from gem_ray.messages import StripAnswer, StripRequest
+from gem_ray.messages.questions import StripAnswer, StripRequest
 from gem_ray.models.gem import Gem
 from gem_ray.scoring.asking.prompts import NUM_DIGITS
 from gem_ray.scoring.looking import discovery

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from gem_ray.errors import GraphError
-from gem_ray.messages import EdgeUpdate, PairAspect, PairRequest, ScoreAnswer
+from gem_ray.messages.graph import EdgeUpdate
+from gem_ray.messages.questions import PairAspect, PairRequest, ScoreAnswer
 from gem_ray.scoring.asking.prompts import missing
 from gem_ray.scoring.asking.scripted import ScriptedScorer, answer_of_value, hostile_answers, judge_of
 from gem_ray.scoring.rescoring.judgements import FLOOR, judged_edge, order_gap, pair_requests

@@ -18,7 +18,8 @@ from gem_ray.data.faces import ATTRIBUTES, sample_attributes, true_strength
 from gem_ray.errors import GraphError
 from gem_ray.graph.disgraph import DisGraph
 from gem_ray.graph.staleness import Staleness
-from gem_ray.messages import EvidenceKind, Push, PushReply, ScoreAnswer, ScoreRequest
+from gem_ray.messages.graph import EvidenceKind, Push, PushReply
+from gem_ray.messages.questions import ScoreAnswer, ScoreRequest
 from gem_ray.scoring.asking.prompts import PROMPT_VERSION, missing
 from gem_ray.scoring.asking.scripted import ScriptedScorer, answer_of_value, judge_of
 from gem_ray.scoring.choosing.selection import EdgeSignals

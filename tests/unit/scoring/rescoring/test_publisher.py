@@ -11,7 +11,8 @@ import pytest
 
 from gem_ray.config import StorageConfig
 from gem_ray.graph.disgraph import DisGraph
-from gem_ray.messages import Cost, EdgeUpdate, EvidenceKind, Push, PushReply
+from gem_ray.messages.graph import EdgeUpdate, EvidenceKind, Push, PushReply
+from gem_ray.messages.rescorer import Cost
 from gem_ray.scoring.looking.samples import Samples
 from gem_ray.scoring.rescoring.publisher import Publisher, num_useful
 from gem_ray.storage import Storage

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from gem_ray.messages import Cost, RescorerStatus
+from gem_ray.messages.rescorer import Cost, RescorerStatus
 from gem_ray.scoring.rescoring.rescorer import record_status
 
 STATUS = RescorerStatus(
