@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import numpy as np
 from benchmarks.face_questions import Faces
 from benchmarks.mllm import DEADLINE_S, served
 from benchmarks.timing import Ratio, ratio, seconds
+from gem_ray.config import TrainConfig
 
 SATURATING = 4  # requests of 48 questions under way, as the rescorer has them
 STEPS, BATCH = 24, 64
@@ -34,7 +36,7 @@ def training(repeats: int) -> Iterator[Ratio]:
         load = start_load()
         for process in psutil.Process().children(recursive=True):
             pin(process, cores[0])
-        run = step_runner("fp32", BATCH, STEPS)
+        run = partial(step_runner(TrainConfig(precision="fp32"), BATCH, STEPS), 0.0)
         try:
             for name, core, target, expect in (
                 ("own_core", cores[1], 0.95, None),
@@ -55,12 +57,12 @@ def training(repeats: int) -> Iterator[Ratio]:
 
 
 def steps_in_turn(
-    run: Callable[[], None], load: Callable[[], Any], repeats: int
+    run: Callable[[], object], load: Callable[[], Any], repeats: int
 ) -> tuple[tuple[list[float], list[float]], tuple[list[float], list[float]], float]:
     """Wall and CPU seconds of training under load and idle, in turn, and the questions a second under load."""
     wall: tuple[list[float], list[float]] = ([], [])
     cpu: tuple[list[float], list[float]] = ([], [])
-    rates = []
+    rates: list[float] = []
 
     def timed(place: int) -> None:
         before = time.process_time()
@@ -108,7 +110,7 @@ def start_load() -> Callable[[], Any]:
             await asyncio.gather(*self.callers)
             return rate
 
-    actor = ray.remote(num_cpus=0)(Load).remote()
+    actor: Any = ray.remote(num_cpus=0)(Load).remote()
     ray.get(actor.ready.remote())
 
     @contextmanager
