@@ -50,7 +50,7 @@ def _name(step: int) -> str:
 
 
 def save_checkpoint(run: Storage, checkpoint: Checkpoint, keep: int) -> int:
-    """Publish a checkpoint and delete all but the newest ``keep``; returns its size in bytes.
+    """Publish a checkpoint and delete all but the newest ``keep`` whole ones; returns its size in bytes.
 
     Raises:
         StorageError: where a file cannot be written (a full disk, say); earlier checkpoints are untouched then
@@ -63,7 +63,7 @@ def save_checkpoint(run: Storage, checkpoint: Checkpoint, keep: int) -> int:
         "state.json": json.dumps(checkpoint.state, indent=2).encode(),
     }
     # A folder of this step without a manifest is what an interrupted save left; with one it is replaced as a whole.
-    run.delete(f"{folder}/{MANIFEST}")
+    _delete(run, folder)
     for name, data in files.items():
         run.write_bytes(f"{folder}/{name}", data)
     manifest = {
@@ -72,10 +72,16 @@ def save_checkpoint(run: Storage, checkpoint: Checkpoint, keep: int) -> int:
         "sha256": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
     }
     run.write_bytes(f"{folder}/{MANIFEST}", json.dumps(manifest, indent=2).encode())
-    for step in complete_steps(run)[:-keep]:
-        run.delete(f"{_name(step)}/{MANIFEST}")
-        run.delete(_name(step))
+    kept = {_name(step) for step in complete_steps(run)[-keep:]}
+    for old in run.folders(FOLDER):  # also what a killed save, or a killed deletion, left
+        if old not in kept:
+            _delete(run, old)
     return sum(len(data) for data in files.values())
+
+
+def _delete(run: Storage, folder: str) -> None:
+    run.delete(f"{folder}/{MANIFEST}")  # first: from here on it is no checkpoint
+    run.delete(folder)
 
 
 def complete_steps(run: Storage) -> list[int]:

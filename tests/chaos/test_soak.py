@@ -16,6 +16,7 @@ import pytest
 import ray
 
 from gem_ray.config import GraphConfig, StorageConfig
+from gem_ray.graph.authentication import ensure_key
 from gem_ray.graph.store import GraphStore, StoreClient, launch
 from gem_ray.messages.graph import EdgeUpdate, EvidenceKind, Push, PushReply
 from gem_ray.storage import Storage
@@ -57,6 +58,7 @@ def ray_2_cpus() -> Iterator[None]:
 def soak(store_class: type[GraphStore], name: str, folder: Path, seconds: float) -> tuple[Watch, int, list[int]]:
     """(what was seen of the actor, pushes, bytes of the graph's folder over time)."""
     storage = Storage(str(folder), StorageConfig())
+    ensure_key(storage.child("graph"))
     launch(store_class, storage, name, ATTRIBUTES, CONFIG)
     client = StoreClient(name, storage)
     sizes: list[int] = []

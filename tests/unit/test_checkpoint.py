@@ -138,6 +138,24 @@ def test_only_the_newest_are_kept(run):
     assert {path.parent.name for path in run.local_path.rglob("*.*")} == {"step_000000020", "step_000000100"}
 
 
+@pytest.mark.parametrize("left", ["model.safetensors", ".tmp-0a1b"], ids=["some files", "half a file"])
+def test_what_a_killed_save_left_goes_with_the_next(run, left):
+    save_checkpoint(run, make_checkpoint(1), keep=2)
+    folder(run, 2).mkdir()
+    (folder(run, 2) / left).write_bytes(b"half")
+    save_checkpoint(run, make_checkpoint(3), keep=2)
+    assert complete_steps(run) == [1, 3]
+    assert not folder(run, 2).exists()
+
+
+def test_what_a_killed_save_left_goes_with_the_next_of_the_same_step(run):
+    folder(run, 2).mkdir(parents=True)
+    (folder(run, 2) / ".tmp-0a1b").write_bytes(b"half")
+    save_checkpoint(run, make_checkpoint(2), keep=2)
+    assert complete_steps(run) == [2]
+    assert not list(folder(run, 2).glob(".tmp-*"))
+
+
 def test_saving_a_step_again_replaces_it(run):
     save_checkpoint(run, make_checkpoint(3, num_weights=4), keep=2)
     save_checkpoint(run, make_checkpoint(3, num_weights=9), keep=2)

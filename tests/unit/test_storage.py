@@ -53,6 +53,13 @@ def test_deleting_takes_one_object_or_a_whole_folder(storage):
     assert storage.list() == ["b"]
 
 
+def test_folders_are_those_right_below(storage):
+    for name in ("a/two/x", "a/one/y", "a/one/deep/z", "a/file", "b/three/x"):
+        storage.write_bytes(name, b"1")
+    assert storage.folders("a") == ["a/one", "a/two"]
+    assert storage.folders("nowhere") == []
+
+
 def test_a_child_is_the_folder_below(storage):
     storage.child("a").write_bytes("b", b"x")
     assert storage.list() == ["a/b"]
