@@ -28,7 +28,6 @@ pytestmark = [
     pytest.mark.ray,
     pytest.mark.slow,
     pytest.mark.timeout(2 * SOAK_S + 300),
-    pytest.mark.skipif("GEM_RAY_UNPROVEN" not in os.environ, reason="not seen to pass yet: GEM_RAY_UNPROVEN=1 runs it"),
 ]
 ATTRIBUTES = ("bangs", "bald", "male", "beard", "blond", "makeup")
 CONFIG = GraphConfig(max_staleness=50, snapshot_every_pushes=20, keep_versions=200)
