@@ -12,6 +12,7 @@ import itertools
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from benchmarks.static_server import served
 from benchmarks.synthetic import write_random_shards
 from benchmarks.timing import Ratio, figures, in_turn, spend
 from gem_ray.config import GemConfig, ScoringConfig, StorageConfig
+from gem_ray.data.ahead import ahead
 from gem_ray.data.manifest import Manifest
 from gem_ray.data.stream import StreamLoader
 from gem_ray.storage import Storage
@@ -84,11 +86,13 @@ def epoch_of(data: Storage, manifest: Manifest, first: float = 0.0) -> Batches:
     """One epoch of the project's stream, from a part of it on."""
 
     def batches() -> Iterator[object]:
-        loader = StreamLoader(
+        stream = StreamLoader(
             data, manifest, num_train=manifest.count, batch_size=BATCH, window_shards=4, seed=0, lane=0, num_lanes=1
         )
-        start = int(first * loader.steps_per_epoch)
-        yield from itertools.islice(loader.batches(start), loader.steps_per_epoch - start)
+        start = int(first * stream.steps_per_epoch)
+        made = itertools.islice(stream.batches(start), stream.steps_per_epoch - start)  # none of the next epoch
+        with closing(ahead(made)) as batches:
+            yield from batches
 
     return batches
 

@@ -181,19 +181,19 @@ class Storage:
         """Whether the object exists."""
         return self.attempt(f"look for {name}", lambda: self.fs.exists(self.path(name)))
 
-    def list(self, prefix: str = "") -> list[str]:
-        """Names of all objects below ``prefix`` (a folder), sorted; empty where there is no such folder."""
-        top = self.path(prefix) if prefix else self.root
-        found = self.attempt(f"list {prefix or 'it'}", lambda: self.fs.find(top))
-        names = (path[len(self.root) + 1 :] for path in found if path.startswith(self.root + "/"))
-        return sorted(name for name in names if not _is_temporary(name))
-
     def folders(self, prefix: str) -> list[str]:
         """Names of the folders in a folder, sorted, also those in which there is no whole object."""
         if not self.exists(prefix):
             return []
         found = self.attempt(f"list {prefix}", lambda: self.fs.ls(self.path(prefix), detail=True))
         return sorted(entry["name"][len(self.root) + 1 :] for entry in found if entry["type"] == "directory")
+
+    def list(self, prefix: str = "") -> list[str]:
+        """Names of all objects below ``prefix`` (a folder), sorted; empty where there is no such folder."""
+        top = self.path(prefix) if prefix else self.root
+        found = self.attempt(f"list {prefix or 'it'}", lambda: self.fs.find(top))
+        names = (path[len(self.root) + 1 :] for path in found if path.startswith(self.root + "/"))
+        return sorted(name for name in names if not _is_temporary(name))
 
     def delete(self, name: str) -> None:
         """Remove one object or one folder with all in it; nothing happens where there is none."""

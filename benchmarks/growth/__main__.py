@@ -67,6 +67,8 @@ def plot(title: str, curves: Sequence[Curve], path: Path) -> None:
     figure.suptitle(f"cost by {title}")
     for axes, curve in zip(figure.subplots(1, len(curves), squeeze=False)[0], curves, strict=True):
         axes.loglog(curve.sizes, curve.costs, "o-")
+        axes.set_xticks(curve.sizes, [f"{size:,g}" for size in curve.sizes])
+        axes.minorticks_off()
         last = curve.costs[-1]
         fit = [last * (size / curve.sizes[-1]) ** curve.exponent for size in curve.sizes]
         axes.loglog(curve.sizes, fit, ":", color="grey", label=f"exponent {curve.exponent:.2f}")

@@ -20,9 +20,10 @@ from torch.nn.parallel import DistributedDataParallel
 from benchmarks.core import CPU, step_inputs
 from benchmarks.growth.fits import Curve
 from gem_ray.config import GemConfig, TrainConfig
+from gem_ray.train.allocator import keep_freed_memory
 from gem_ray.train.step import build_parts, train_step
 
-BATCH, STEPS = 128, 8
+BATCH, STEPS = 128, 24
 RESULT = "seconds"
 
 
@@ -48,6 +49,7 @@ def by_workers(worlds: Sequence[int]) -> list[Curve]:
 def worker(rank: int, world: int, folder: str) -> None:
     """One of the workers; the first writes its median."""
     torch.set_num_threads(1)
+    keep_freed_memory()  # as every worker does
     dist.init_process_group("gloo", init_method=f"file://{Path(folder, 'store')}", rank=rank, world_size=world)
     try:
         config = GemConfig(train=TrainConfig(num_workers=1))

@@ -18,6 +18,7 @@ from ray.train.v2._internal.execution import context
 
 from gem_ray.config import GemConfig
 from gem_ray.config_json import config_from_json
+from gem_ray.data.ahead import ahead
 from gem_ray.data.batch import to_float
 from gem_ray.data.loader import Batch, Loader, open_loaders
 from gem_ray.data.order import rank_lanes
@@ -70,7 +71,7 @@ def train_worker(settings: dict[str, str]) -> None:
     influence = EdgeInfluence(parts.gem.edge_offset)
     saver = Saver(config, run, parts, feed, influence, log, report=lambda step: ray.train.report({"step": step}))
     notice = Notice(device, config.graph.refresh_every_steps)
-    batches = zip(*(loader.batches(start_step) for loader in loaders), strict=True)
+    batches = ahead(zip(*(loader.batches(start_step) for loader in loaders), strict=True))
     try:
         for step, batch in enumerate(measurements.waited_for(batches), start_step):
             if step >= config.train.steps:
