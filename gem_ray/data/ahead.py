@@ -27,5 +27,3 @@ def ahead(items: Iterator[T], depth: int = 2) -> Generator[T, None, None]:
         finally:
             for future in waiting:
                 future.cancel()
-            if isinstance(items, Generator):
-                maker.submit(items.close)  # after what is being made
