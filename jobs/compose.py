@@ -19,6 +19,7 @@ from gem_ray.config import GemConfig
 from gem_ray.config_json import config_to_json
 from gem_ray.errors import ConfigError, GemRayError
 from gem_ray.structured_log import configure_driver, say_error
+from gem_ray.train.ray_environment import set_ray_environment
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 GROUPS = ("cluster", "mllm", "scoring", "experiment", "method")
@@ -79,6 +80,7 @@ def run_job(name: str, purpose: str, main: Callable[[GemConfig], None]) -> NoRet
             print(config_to_json(config))
             raise SystemExit(0)
         configure_driver(config.run.log_format, config.run.name)
+        set_ray_environment()
         main(config)
     except GemRayError as error:
         say_error(error)

@@ -44,6 +44,8 @@ class ScoringConfig:
     """Seconds after which a request without an answer has failed."""
     start_timeout_s: float = 600.0
     """Seconds the model may take to load before the run gives up."""
+    wait_s: float = 60.0
+    """Seconds the first step of a new run waits for the model once the workers are ready; then they train without."""
     batch_questions: int = 48
     """Questions of one request."""
     initial_images: int = 512
@@ -112,6 +114,7 @@ class ScoringConfig:
         for name in ("upscale_delay_s", "downscale_delay_s", "max_model_len"):
             check(getattr(self, name) >= 0, f"scoring.{name}={getattr(self, name)} must not be negative")
         check(self.traversal_steps >= 2, f"scoring.traversal_steps={self.traversal_steps} must be at least 2")
+        check(self.wait_s >= 0, f"scoring.wait_s={self.wait_s} must not be negative")
         check(self.deadline_s > 0, f"scoring.deadline_s={self.deadline_s} must be positive")
         check(0 <= self.min_digit_mass <= 1, f"scoring.min_digit_mass={self.min_digit_mass} must lie in [0, 1]")
         check(

@@ -6,10 +6,13 @@ Shape suffixes: B batch, K nodes, D dimensions of a node. Adjacencies are indexe
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from torch_geometric.nn import DenseGraphConv
+
+if TYPE_CHECKING:
+    from torch_geometric.nn import DenseGraphConv
 
 
 def normalize_incoming(strength_KK: Tensor) -> Tensor:
@@ -36,6 +39,8 @@ class GraphNetwork(nn.Module):
     """
 
     def __init__(self, node_dim: int, layers: int, hidden: int, learned: bool = True) -> None:
+        from torch_geometric.nn import DenseGraphConv  # takes seconds to import, and most processes build no network
+
         super().__init__()
         sizes = [node_dim, *[hidden] * (layers - 1), node_dim]
         self.convolutions = nn.ModuleList(DenseGraphConv(a, b) for a, b in pairwise(sizes))

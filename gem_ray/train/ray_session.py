@@ -16,37 +16,10 @@ import psutil
 from gem_ray.config import GemConfig
 from gem_ray.errors import ConfigError, TrainingError
 from gem_ray.structured_log import is_json, say
+from gem_ray.train.ray_environment import CLUSTER_ENVIRONMENT, LOCAL_ENVIRONMENT, set_ray_environment
 
 NAMESPACE = "gem_ray"
 CONNECT_S = 5.0
-# Ray's own defaults leave a hung worker unnoticed for ten minutes; a step here takes well under a second. A group for
-# which there turns out to be no room is given up after the third, and another size is tried.
-TRAIN_ENVIRONMENT = {
-    "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S": "20",
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
-    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "30",
-    "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "1",
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",  # shows every printed line twice
-}
-# The dashboard's page of training runs costs an actor of 400 MB, and a laptop has no spot instances to watch.
-CLUSTER_ENVIRONMENT = {"RAY_TRAIN_ENABLE_STATE_TRACKING": "1"}
-LOCAL_ENVIRONMENT = {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"}
-# What a person at the terminal need not read: progress bars of Ray's own, and warnings of libraries about libraries.
-QUIET_ENVIRONMENT = {
-    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
-    "RAY_COLOR_PREFIX": "0",
-    "PYTHONWARNINGS": "ignore::FutureWarning,ignore::DeprecationWarning,ignore::ResourceWarning",
-    # Two busy cores do not answer Serve's probe within its default of 0.1 s; it then warns and tries again. The
-    # first is cut to the second, which is 1 s by default.
-    "RAY_SERVE_QUEUE_LENGTH_RESPONSE_DEADLINE_S": "2",
-    "RAY_SERVE_MAX_QUEUE_LENGTH_RESPONSE_DEADLINE_S": "2",
-}
-# How often callers and replicas report their load to the autoscaler; 10 s by default, as long as the delay itself.
-AUTOSCALING_ENVIRONMENT = {
-    "RAY_SERVE_HANDLE_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "2",
-    "RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "2",
-}
 
 
 @contextmanager
@@ -62,8 +35,8 @@ def ray_session(config: GemConfig, num_cpus: int | None = None) -> Iterator[str 
         num_cpus: logical CPUs of a local Ray; None takes what one run needs
     """
     address = config.run.address or os.environ.get("RAY_ADDRESS")
-    place = CLUSTER_ENVIRONMENT if address else LOCAL_ENVIRONMENT
-    for name, value in {**TRAIN_ENVIRONMENT, **QUIET_ENVIRONMENT, **AUTOSCALING_ENVIRONMENT, **place}.items():
+    set_ray_environment()
+    for name, value in (CLUSTER_ENVIRONMENT if address else LOCAL_ENVIRONMENT).items():
         os.environ.setdefault(name, value)
     import ray
 
@@ -169,8 +142,7 @@ def running_ray(config: GemConfig) -> Iterator[None]:
     Raises:
         ConfigError: there is none
     """
-    for name, value in {**QUIET_ENVIRONMENT, **AUTOSCALING_ENVIRONMENT}.items():
-        os.environ.setdefault(name, value)
+    set_ray_environment()
     import ray
 
     if ray.is_initialized():

@@ -6,7 +6,7 @@ from gem_ray.config import GemConfig
 from gem_ray.graph.disgraph import DisGraph
 from gem_ray.graph.store import connect_store
 from gem_ray.graph.variants import variant
-from gem_ray.scoring.rescoring.rescorer import rescorer_status
+from gem_ray.scoring.rescoring.rescorer_client import rescorer_status
 from gem_ray.scoring.rescoring.scores import read_scores
 from gem_ray.storage import Storage
 from gem_ray.train.relation_feed import RelationPoller, Relations, standardize, without_scores

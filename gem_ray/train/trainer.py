@@ -20,14 +20,13 @@ from gem_ray.data.loader import build_datasets
 from gem_ray.data.manifest import has_manifest, read_manifest
 from gem_ray.data.prepare import prepare
 from gem_ray.errors import ConfigError, DataError
-from gem_ray.evaluation.report import Summary, format_summary, write_report
+from gem_ray.evaluation.facts import Summary
 from gem_ray.graph.disgraph import DisGraph
 from gem_ray.graph.store import StoreClient, start_store
 from gem_ray.placement import label_selector
 from gem_ray.scoring.asking.model_files import unfit_for
 from gem_ray.scoring.asking.prompts import validate_attributes
 from gem_ray.scoring.given import publish_given_scores
-from gem_ray.scoring.serving.service import scoring_service
 from gem_ray.storage import Storage
 from gem_ray.structured_log import say
 from gem_ray.train.elastic import ElasticTrainer
@@ -56,6 +55,8 @@ def train(config: GemConfig, start_graph: DisGraph | None = None) -> Summary:
     run, data = run_storage(config), Storage(config.data.uri, config.storage)
     with run_lock(run):
         reach_last_step(config, run, data, start_graph)
+        from gem_ray.evaluation.report import format_summary, write_report  # seconds that no start has to wait for
+
         summary = write_report(run, data, config)
     say(format_summary(summary))
     return summary
@@ -160,6 +161,9 @@ def run_training(config: GemConfig, run: Storage, data: Storage, start_graph: Di
         store = start_store(run, config.run.name, attributes, config.graph, config.placement.coordinators)
         services.callback(store.stop)
         if config.scoring.scorer == "vllm":
+            # Here, for Ray Serve reads its environment as it is imported, see ``ray_environment``.
+            from gem_ray.scoring.serving.service import scoring_service
+
             services.enter_context(scoring_service(config, run, data))
         elif config.scoring.scorer != "none":
             publish_given_scores(config, run, data, store)

@@ -28,6 +28,7 @@ from gem_ray.storage import Storage
 from gem_ray.structured_log import configure
 from gem_ray.train.allocator import keep_freed_memory
 from gem_ray.train.collectives import gather_numbers
+from gem_ray.train.first_step import wait_for_mllm
 from gem_ray.train.influence import EdgeInfluence
 from gem_ray.train.measurements import Measurements
 from gem_ray.train.notice import Notice, wait_to_be_ended
@@ -67,6 +68,7 @@ def train_worker(settings: dict[str, str]) -> None:
     log = RunLog(run, start_step) if rank == 0 else None
     started = {"event": "started", "step": start_step, "world": world, "pids": gather_numbers(os.getpid(), device)}
     write_event(log, json.dumps(started))
+    wait_for_mllm(config, start_step, poller, device)
     measurements = Measurements(config, start_step, loaders[0].steps_per_epoch, parts.gem)
     influence = EdgeInfluence(parts.gem.edge_offset)
     saver = Saver(config, run, parts, feed, influence, log, report=lambda step: ray.train.report({"step": step}))

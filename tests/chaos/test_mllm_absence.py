@@ -39,7 +39,7 @@ from gem_ray.evaluation.history import read_metrics
 from gem_ray.graph.actor import GraphStore
 from gem_ray.messages.questions import ScoreRequest
 from gem_ray.scoring.asking.scripted import ScriptedScorer, answer_of_value
-from gem_ray.scoring.rescoring.rescorer import rescorer_status
+from gem_ray.scoring.rescoring.rescorer_client import rescorer_status
 from gem_ray.scoring.rescoring.scores import read_scores
 from gem_ray.scoring.serving import application
 from gem_ray.scoring.serving.application import app_name, start_scorer, stop_scorer

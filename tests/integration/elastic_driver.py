@@ -19,7 +19,8 @@ PAUSE_S = {1: 1.5, 2: 0.05}  # of a step by the number of workers: alone it must
 
 def drive(settings: dict[str, str]) -> None:
     """``jobs.train`` without a report, in a cluster of several raylets on one machine."""
-    from gem_ray.train.ray_session import NAMESPACE, TRAIN_ENVIRONMENT
+    from gem_ray.train.ray_environment import TRAIN_ENVIRONMENT
+    from gem_ray.train.ray_session import NAMESPACE
 
     # As on a cluster; without its actor of 400 MB for a page of the dashboard.
     os.environ.update(TRAIN_ENVIRONMENT | {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "1"})

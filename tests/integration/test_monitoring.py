@@ -41,7 +41,8 @@ from gem_ray.config import (
 from gem_ray.errors import TrainingError
 from gem_ray.evaluation.history import read_metrics
 from gem_ray.telemetry import METRICS, Kind
-from gem_ray.train.ray_session import TRAIN_ENVIRONMENT, start_ray
+from gem_ray.train.ray_environment import TRAIN_ENVIRONMENT
+from gem_ray.train.ray_session import start_ray
 from gem_ray.train.trainer import run_storage, train
 
 pytestmark = [

@@ -9,6 +9,8 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -26,7 +28,7 @@ from gem_ray.graph.store import StoreClient, start_store
 from gem_ray.messages.questions import ScoreRequest
 from gem_ray.messages.rescorer import RescorerStatus
 from gem_ray.models.gem import Gem
-from gem_ray.scoring.rescoring.rescorer import rescorer_status
+from gem_ray.scoring.rescoring.rescorer_client import rescorer_status
 from gem_ray.scoring.rescoring.scores import read_scores
 from gem_ray.scoring.serving.application import app_name, start_scorer
 from gem_ray.scoring.serving.deployment import ServeScorer
@@ -81,6 +83,7 @@ def store(ray_4_cpus: None, config: GemConfig, run: Storage, data: Storage) -> I
     """A store with the scoring service beside it."""
     client = start_store(run, config.run.name, ATTRIBUTES, config.graph)
     with scoring_service(config, run, data):
+        wait_until(lambda: rescorer_status(config.run.name, 10.0) is not None, "the MLLM answers")
         yield client
     assert rescorer_status(config.run.name, 5.0) is None
     assert app_name(config.run.name) not in serve.status().applications
@@ -116,6 +119,23 @@ def _title(process: psutil.Process) -> list[str]:
 
 def status(config: GemConfig) -> RescorerStatus | None:
     return rescorer_status(config.run.name, 10.0)
+
+
+def test_a_model_that_vllm_cannot_load_ends_what_goes_on_beside_it(
+    ray_4_cpus: None, config: GemConfig, run: Storage, data: Storage, tmp_path: Path
+) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "llama", "architectures": ["NoSuchModel"]}')
+    broken = replace(
+        config,
+        run=replace(config.run, name=f"{config.run.name}-broken"),
+        scoring=replace(config.scoring, model=str(tmp_path)),
+    )
+    began = time.monotonic()
+    with pytest.raises(ScorerError, match="cannot be served"), scoring_service(broken, run, data):
+        time.sleep(240)  # as training, which knows nothing of it
+    assert time.monotonic() - began < 200
+    assert app_name(broken.run.name) not in serve.status().applications
+    assert rescorer_status(broken.run.name, 5.0) is None
 
 
 def test_the_graph_comes_close_to_the_true_relations(config: GemConfig, run: Storage, store: StoreClient) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from gem_ray.checkpoint import latest_step
 from gem_ray.graph.layers import TYPICAL_STRENGTH
@@ -137,7 +137,7 @@ def shown_relations(
     mean = np.where(known, left_out, 0.0).sum(axis=0) / count
     square = (np.where(known, left_out - mean, 0.0) ** 2).sum(axis=0)
     variance = square * (count - 1) / count + (UNSEEN_EFFECT / count) ** 2
-    error = np.sqrt(variance) * student.ppf(0.975, np.maximum(count - 1, 1)) / 1.96
+    error = np.sqrt(variance) * stdtrit(np.maximum(count - 1, 1), 0.975) / 1.96
     defined = count >= 2
     if own is not None:
         defined = defined & (strength[own] > 2 * error[own]) & defined[own]

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-import time
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -29,15 +28,14 @@ from gem_ray.scoring.looking.codes import DataImages
 from gem_ray.scoring.looking.samples import CheckpointSamples
 from gem_ray.scoring.looking.traversals import CheckpointTraversals
 from gem_ray.scoring.rescoring.loop import Rescoring
+from gem_ray.scoring.rescoring.rescorer_client import NAMESPACE, STOP_S, actor_name, stop_rescorer
 from gem_ray.scoring.serving.deployment import ServeScorer
 from gem_ray.storage import Storage
 from gem_ray.structured_log import configure
 from gem_ray.telemetry import add_count, observe, set_gauge
 
 log = logging.getLogger(__name__)
-NAMESPACE = "gem_ray"
 START_S = 60.0
-STOP_S = 10.0
 EXPORT_EVERY_S = 2.0
 
 
@@ -138,7 +136,7 @@ def start_rescorer(config: GemConfig, run: Storage, data: Storage, app: str, mod
     folders = [replace(folder, uri=str(folder.local_path)) if folder.is_local else folder for folder in (run, data)]
     actor_class: Any = ray.remote(Rescorer)
     actor = actor_class.options(
-        name=_actor_name(config.run.name),
+        name=actor_name(config.run.name),
         namespace=NAMESPACE,
         lifetime="detached",
         max_restarts=-1,
@@ -152,51 +150,3 @@ def start_rescorer(config: GemConfig, run: Storage, data: Storage, app: str, mod
         stop_rescorer(config.run.name)
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise ScorerError(f"the rescorer of run {config.run.name!r} does not start: {lines[-1]}") from error
-
-
-def rescorer_status(run_name: str, deadline_s: float) -> RescorerStatus | None:
-    """How far the run's rescorer is; None where there is none, or where it is being restarted.
-
-    Raises:
-        ScorerError: its loop has ended by an error
-    """
-    actor = _find(run_name)
-    if actor is None:
-        return None
-    try:
-        status: RescorerStatus = ray.get(actor.status.remote(), timeout=deadline_s)
-        return status
-    except RayTaskError as error:
-        if isinstance(error.cause, ScorerError):
-            raise error.cause from None
-        raise
-    except (GetTimeoutError, RayActorError):
-        return None
-
-
-def stop_rescorer(run_name: str) -> RescorerStatus | None:
-    """End the actor for good; returns its last status, None where there is none or it does not answer."""
-    actor = _find(run_name)
-    if actor is None:
-        return None
-    status: RescorerStatus | None = None
-    try:
-        status = ray.get(actor.stop.remote(), timeout=STOP_S)
-    except (GetTimeoutError, RayActorError, RayTaskError) as error:
-        log.warning("the rescorer of run %s is ended without its last status: %s", run_name, error)
-    ray.kill(actor, no_restart=True)
-    end = time.monotonic() + STOP_S
-    while _find(run_name) is not None and time.monotonic() < end:
-        time.sleep(0.05)
-    return status
-
-
-def _find(run_name: str) -> Any:
-    try:
-        return ray.get_actor(_actor_name(run_name), namespace=NAMESPACE)
-    except ValueError:
-        return None
-
-
-def _actor_name(run_name: str) -> str:
-    return f"rescorer-{run_name}"

@@ -38,12 +38,16 @@ def start_scorer(
     run_name: str,
     build_scorer: Callable[[ScoringConfig], ServedScorer] = vllm_scorer,
     role: str = "",
+    given_up: threading.Event | None = None,
 ) -> str:
     """Deploy the MLLM on nodes of ``role`` (empty: any) and wait until it answers; returns the application's name.
 
+    Args:
+        given_up: set where nobody wants it any longer; it is then waited for no more, and taken away
+
     Raises:
         ConfigError: questions that the model cannot be asked
-        ScorerError: the model does not exist, vLLM cannot load it, or the cluster has no room for it
+        ScorerError: the model does not exist, vLLM cannot load it, the cluster has no room for it, or it was given up
     """
     check_questions(config)
     name = app_name(run_name)
@@ -51,7 +55,7 @@ def start_scorer(
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     serve.start(proxy_location="Disabled", http_options={"host": LOOPBACK}, logging_config={"log_level": "WARNING"})
     try:
-        seconds = _deploy(build_app(config, build_scorer, role=role), config, name)
+        seconds = _deploy(build_app(config, build_scorer, role=role), config, name, given_up)
     except ScorerError:
         stop_scorer(run_name)
         raise
@@ -106,7 +110,7 @@ def stop_scorer(run_name: str) -> None:
         log.warning("the Serve application of run %s could not be deleted: %s", run_name, error)
 
 
-def _deploy(app: serve.Application, config: ScoringConfig, name: str) -> float:
+def _deploy(app: serve.Application, config: ScoringConfig, name: str, given_up: threading.Event | None = None) -> float:
     """Deploy, wait and show how far it is; returns the seconds it took."""
     failures: list[Exception] = []
     deploying = threading.Thread(target=_run, args=(app, name, failures), name="serve-run", daemon=True)
@@ -114,6 +118,8 @@ def _deploy(app: serve.Application, config: ScoringConfig, name: str) -> float:
     deploying.start()
     while deploying.is_alive():
         deploying.join(POLL_S)
+        if given_up is not None and given_up.is_set():
+            raise ScorerError(f"the MLLM scoring.model={config.model!r} was given up while it was loaded")
         if time.monotonic() - shown >= SHOW_EVERY_S:
             shown = time.monotonic()
             say(f"loading the MLLM {config.model}: {shown - began:.0f} s, {replica_state(name)}")

@@ -1,27 +1,73 @@
-"""The MLLM in Ray Serve and the rescorer that asks it, up for the length of a run."""
+"""The MLLM in Ray Serve and the rescorer that asks it, up for the length of a run.
+
+A model takes from half a minute to half an hour to load, in which workers start, and train where it takes long.
+"""
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from gem_ray.config import GemConfig
-from gem_ray.scoring.asking.model_files import model_fingerprint
-from gem_ray.scoring.rescoring.rescorer import start_rescorer, stop_rescorer
+from gem_ray.errors import GemRayError
+from gem_ray.scoring.asking.model_files import check_questions, model_fingerprint
+from gem_ray.scoring.rescoring.rescorer import START_S, start_rescorer
+from gem_ray.scoring.rescoring.rescorer_client import stop_rescorer
 from gem_ray.scoring.serving.application import start_scorer, stop_scorer
 from gem_ray.storage import Storage
 
 
 @contextmanager
 def scoring_service(config: GemConfig, run: Storage, data: Storage) -> Iterator[None]:
-    """The MLLM and the rescorer, up for the length of the body.
+    """The MLLM and the rescorer, started beside the body, which begins at once; both end with it.
+
+    Where they cannot start, the body is interrupted as by Ctrl-C; hence this belongs into the main thread.
 
     Raises:
-        ScorerError: see ``application.start_scorer``
+        ConfigError: questions that the model cannot be asked; before the body
+        ScorerError: see ``application.start_scorer``; in the place of the body's KeyboardInterrupt
     """
-    with ExitStack() as services:
-        services.callback(stop_scorer, config.run.name)  # first: Ctrl-C may come while the model loads
-        app = start_scorer(config.scoring, config.run.name, role=config.placement.mllm)
-        services.callback(stop_rescorer, config.run.name)
-        start_rescorer(config, run, data, app, model_fingerprint(config.scoring.model))
-        yield
+    check_questions(config.scoring)
+    start = _Start(config, run, data)
+    try:
+        with ExitStack() as services:
+            services.callback(stop_scorer, config.run.name)
+            services.callback(stop_rescorer, config.run.name)
+            services.callback(start.end)  # the first of the three to be called: nothing is started behind the others
+            start.thread.start()
+            yield
+    except KeyboardInterrupt:
+        if start.failure is not None:
+            raise start.failure from None
+        raise
+
+
+class _Start:
+    """Starts both in a thread; ``failure`` is what kept them from it."""
+
+    def __init__(self, config: GemConfig, run: Storage, data: Storage) -> None:
+        self._config, self._run, self._data = config, run, data
+        self._given_up, self._lock = threading.Event(), threading.Lock()
+        self.failure: GemRayError | None = None
+        self.thread = threading.Thread(target=self._work, name="start-scoring", daemon=True)
+
+    def end(self) -> None:
+        """Start nothing more. A failure from here on is that of something nobody wants any longer."""
+        with self._lock:
+            self._given_up.set()
+        self.thread.join(START_S)
+
+    def _work(self) -> None:
+        config = self._config
+        try:
+            app = start_scorer(config.scoring, config.run.name, role=config.placement.mllm, given_up=self._given_up)
+            if not self._given_up.is_set():
+                start_rescorer(config, self._run, self._data, app, model_fingerprint(config.scoring.model))
+        except GemRayError as error:
+            with self._lock:
+                if not self._given_up.is_set():
+                    self.failure = error
+                    os.kill(os.getpid(), signal.SIGINT)  # reaches the main thread also in a wait

@@ -11,7 +11,7 @@ import yaml
 
 from gem_ray.errors import ConfigError
 from gem_ray.submission.package import check_size, read_runtime_env
-from gem_ray.train.ray_session import (
+from gem_ray.train.ray_environment import (
     AUTOSCALING_ENVIRONMENT,
     CLUSTER_ENVIRONMENT,
     QUIET_ENVIRONMENT,

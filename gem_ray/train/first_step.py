@@ -1,0 +1,45 @@
+"""How a new run begins: workers are ready before an MLLM is loaded, and a short run would end without relations."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+import torch.distributed as dist
+
+from gem_ray.config import GemConfig
+from gem_ray.structured_log import say
+from gem_ray.train.relation_feed import RelationPoller
+
+LOOK_EVERY_S = 0.25
+
+
+def wait_for_mllm(config: GemConfig, start_step: int, poller: RelationPoller | None, device: torch.device) -> float:
+    """Hold the first step of a new run until the MLLM answers, ``scoring.wait_s`` at most; a collective of all ranks.
+
+    A run that goes on has relations already, and waits for nothing.
+
+    Args:
+        poller: rank 0's, None on the others
+        device: of the process group's tensors
+
+    Returns:
+        seconds waited
+    """
+    began = time.monotonic()
+    if start_step > 0 or config.scoring.scorer != "vllm":
+        return 0.0
+    if poller and not poller.rescorer:
+        say(f"the workers are ready and wait for the MLLM, scoring.wait_s={config.scoring.wait_s:g} s at most")
+    while True:
+        waited_s = time.monotonic() - began
+        late = waited_s >= config.scoring.wait_s
+        begins = poller is not None and (late or poller.rescorer is not None)
+        begin = torch.tensor([begins], dtype=torch.uint8, device=device)
+        dist.broadcast(begin, 0)  # one by one: a single long wait would end by the time-out of collectives
+        if begin:
+            break
+        time.sleep(LOOK_EVERY_S)
+    if poller and not poller.rescorer:
+        say(f"training begins without the MLLM, which does not answer after {waited_s:.0f} s")
+    return waited_s
