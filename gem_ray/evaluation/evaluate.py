@@ -20,6 +20,7 @@ from gem_ray.data.loader import holdout_records
 from gem_ray.data.manifest import Manifest, read_manifest
 from gem_ray.data.shards import Records, read_records, read_shard
 from gem_ray.errors import DataError
+from gem_ray.evaluation.health import SENSITIVITY_CODES, code_sensitivity
 from gem_ray.evaluation.history import History, read_history
 from gem_ray.evaluation.reconstruction import (
     BATCH,
@@ -27,13 +28,12 @@ from gem_ray.evaluation.reconstruction import (
     ImageQuality,
     Readings,
     decode_all,
-    decoder_sensitivity,
     encode_all,
     image_quality,
     read_attributes,
 )
 from gem_ray.evaluation.spending import Look, Spending, read_looks, read_spending
-from gem_ray.evaluation.traversals import Changes, Traversals, node_changes, span, traverse_nodes
+from gem_ray.evaluation.traversals import Changes, Traversals, node_changes, traverse_nodes
 from gem_ray.graph.disgraph import DisGraph
 from gem_ray.graph.relations import relations_from_values
 from gem_ray.losses.gem import kl_per_dimension
@@ -44,7 +44,6 @@ from gem_ray.storage import Storage
 
 START_IMAGES = 3
 SAMPLES = 24
-SENSITIVITY_CODES = 64
 MOST_SCORED = 2_000
 TRUTH_RECORDS = 4_000  # Somers' D of so many images has a standard error of about .02
 
@@ -105,7 +104,6 @@ def evaluate(run: Storage, data: Storage, config: GemConfig) -> Evaluation:
     originals = to_tensor(held_out.images)
     codes = encode_all(model, originals, strength)
     reconstructions = decode_all(model, codes.z_rel)
-    some = codes.z_rel[:SENSITIVITY_CODES]
     scores = None if graph.scores is None else read_scores(run, graph.scores)
     noise = torch.randn(SAMPLES, model.latent_dim, generator=torch.Generator().manual_seed(config.train.seed))
     with torch.no_grad():
@@ -123,7 +121,7 @@ def evaluate(run: Storage, data: Storage, config: GemConfig) -> Evaluation:
         codes=codes,
         quality=image_quality(originals, reconstructions),
         kl=kl_per_dimension(codes.mu, codes.logvar).double().numpy(),
-        sensitivity=decoder_sensitivity(model, some, *span(codes.z_rel)),
+        sensitivity=code_sensitivity(model, codes),
         refined=refined,
         traversals=traverse_nodes(model, strength, codes.mu[:START_IMAGES], codes.mu),
         changes=node_changes(model, strength, codes.mu, SENSITIVITY_CODES),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from gem_ray.evaluation.evaluation_facts import HealthFacts
@@ -21,19 +22,26 @@ LEAST_CHANGE = 0.5 / 255
 LEAST_EXPLAINED = 0.02
 
 
-def code_health(model: Gem, codes: Codes, names: tuple[str, ...], explained: float) -> HealthFacts:
+def code_sensitivity(model: Gem, codes: Codes) -> NDArray[np.float64]:
+    """[L]: ``decoder_sensitivity`` over each latent's span, from some of the codes."""
+    return decoder_sensitivity(model, spread_out(codes.z_rel), *span(codes.z_rel))
+
+
+def code_health(
+    codes: Codes, change: NDArray[np.float64], node_dim: int, names: tuple[str, ...], explained: float
+) -> HealthFacts:
     """How the code of some images is used.
 
     Args:
         codes: of images the model was not trained on
+        change: [L], from ``code_sensitivity``
+        node_dim: latents of a node
         names: of the nodes
         explained: share of the images' variance that the reconstructions explain; NaN where they do not differ
     """
     kl = kl_per_dimension(codes.mu, codes.logvar).double().numpy()
     active = active_units(codes.mu)
-    change = decoder_sensitivity(model, spread_out(codes.z_rel), *span(codes.z_rel))
-    dim = model.config.node_dim
-    nodes = {name: float(change[k * dim : (k + 1) * dim].max()) for k, name in enumerate(names)}
+    nodes = {name: float(change[k * node_dim : (k + 1) * node_dim].max()) for k, name in enumerate(names)}
     overall = []
     if not active.any():
         overall.append("the encoder ignores the image: the mean of no latent varies (posterior collapse)")
@@ -43,7 +51,7 @@ def code_health(model: Gem, codes: Codes, names: tuple[str, ...], explained: flo
         )
     if explained < LEAST_EXPLAINED:
         overall.append(f"reconstructions explain {explained:.1%} of the variance: hardly more than the mean image")
-    idle = [name for k, name in enumerate(names) if not active[k * dim : (k + 1) * dim].any()]
+    idle = [name for k, name in enumerate(names) if not active[k * node_dim : (k + 1) * node_dim].any()]
     unseen = [name for name, value in nodes.items() if value < LEAST_CHANGE and name not in idle]
     some = [f"nodes that do not vary over images: {', '.join(idle)}"] if idle else []
     some += [f"nodes that the decoder ignores: {', '.join(unseen)}"] if unseen else []

@@ -76,7 +76,9 @@ def make_pictures(found: Evaluation, data: Storage) -> Pictures:
         films=traverse_some(model, strength, starts, mu, nodes, torch.tensor(steps, dtype=torch.float32)),
         film_steps=steps,
         follows=tuple(follow_edges(model, strength, mu, found.codes.z_rel, found.graph.attributes, edges)),
-        health=code_health(model, found.codes, found.graph.attributes, found.quality.explained),
+        health=code_health(
+            found.codes, found.sensitivity, model.config.node_dim, found.graph.attributes, found.quality.explained
+        ),
         associations=_associations(found, data, model, strength),
     )
 

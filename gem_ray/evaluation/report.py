@@ -21,6 +21,7 @@ from gem_ray.evaluation.facts import Summary
 from gem_ray.evaluation.followers import Follow
 from gem_ray.evaluation.graph_figures import signed
 from gem_ray.evaluation.pictures import make_pictures
+from gem_ray.evaluation.report_progress import report_progress
 from gem_ray.evaluation.score_meanings import meaning
 from gem_ray.evaluation.summarize import summarize
 from gem_ray.evaluation.summary import cost_words, duration, fidelity_words, format_summary, share
@@ -80,11 +81,18 @@ def write_report(run: Storage, data: Storage, config: GemConfig) -> Summary:
         DataError: no checkpoint to report on, data that do not fit it, or an ``evaluation.json`` that cannot be read
         StorageError: a folder that cannot be read or written
     """
-    found = evaluate(run, data, config)
-    extra = make_pictures(found, data)
+    with report_progress() as part:
+        with part("measuring the model"):
+            found = evaluate(run, data, config)
+        with part("moving its nodes"):
+            extra = make_pictures(found, data)
+        with part("drawing figures"):
+            figures = draw_figures(found, extra)
+        with part("drawing films"):
+            films = draw_films(found, extra)
     shown = Shown(
-        figures=draw_figures(found, extra),
-        films=draw_films(found, extra),
+        figures=figures,
+        films=films,
         follows=extra.follows,
         associations=extra.associations,
         health=extra.health,

@@ -23,7 +23,7 @@ from gem_ray.evaluation.disentanglement.udr import Udr, udr
 from gem_ray.evaluation.disentanglement.unsupervised import dependence
 from gem_ray.evaluation.evaluate import to_tensor, true_relations
 from gem_ray.evaluation.evaluation_facts import EvaluationFacts, RelationScores, write_evaluation
-from gem_ray.evaluation.health import code_health
+from gem_ray.evaluation.health import code_health, code_sensitivity
 from gem_ray.evaluation.image_scores import distance_scores, reconstruction_scores
 from gem_ray.evaluation.node_scores import node_scores
 from gem_ray.evaluation.own_images import relations_of_own_images
@@ -82,7 +82,8 @@ def evaluate_codes(config: GemConfig, run: Storage, data: Storage, say: Say = si
         distances = distance_scores(newest, data, manifest, config, say)
     with clock.part("health"):
         explained = reconstruction.explained
-        health = code_health(newest.model, codes, names, float("nan") if explained is None else explained)
+        change, node_dim = code_sensitivity(newest.model, codes), newest.model.config.node_dim
+        health = code_health(codes, change, node_dim, names, float("nan") if explained is None else explained)
     for warning in health.warnings:
         say(f"WARNING: {warning}")
     with clock.part("relations"):

@@ -55,6 +55,7 @@ def train(config: GemConfig, start_graph: DisGraph | None = None) -> Summary:
     run, data = run_storage(config), Storage(config.data.uri, config.storage)
     with run_lock(run):
         reach_last_step(config, run, data, start_graph)
+        say("trained; measuring the model and writing its report")
         from gem_ray.evaluation.report import format_summary, write_report  # seconds that no start has to wait for
 
         summary = write_report(run, data, config)

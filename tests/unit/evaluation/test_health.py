@@ -7,7 +7,7 @@ import torch
 
 from gem_ray.config import ModelConfig
 from gem_ray.evaluation.evaluation_facts import HealthFacts
-from gem_ray.evaluation.health import code_health, spread_out
+from gem_ray.evaluation.health import code_health, code_sensitivity, spread_out
 from gem_ray.evaluation.reconstruction import encode_all
 from gem_ray.models.gem import Gem
 
@@ -26,7 +26,8 @@ def wide_awake() -> Gem:
 
 def health_of(gem: Gem, explained: float = 0.9) -> HealthFacts:
     images = torch.rand(200, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    return code_health(gem, encode_all(gem, images, torch.zeros(3, 3)), NAMES, explained)
+    codes = encode_all(gem, images, torch.zeros(3, 3))
+    return code_health(codes, code_sensitivity(gem, codes), gem.config.node_dim, NAMES, explained)
 
 
 def test_a_code_in_use_has_nothing_to_warn_of():
