@@ -108,7 +108,9 @@ def load_gem(checkpoint: Checkpoint) -> Gem:
     tensors = {name.removeprefix("gem."): value for name, value in checkpoint.model.items() if name.startswith("gem.")}
     size = int(checkpoint.state["image_size"])
     model = restore_gem(config.model, size, tensors, f"the checkpoint of step {checkpoint.step}")
-    return model.to(memory_format=torch.channels_last)  # decodes 1.6 times as fast on a CPU
+    # Decodes 1.6 times as fast on a CPU.
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return model
 
 
 def read_some(images: ImageSource, rng: np.random.Generator, most: int = NUM_CODES) -> NDArray[np.uint8]:

@@ -18,7 +18,14 @@ from gem_ray.config import ScoringConfig
 from gem_ray.errors import ScorerError
 from gem_ray.placement import label_selector
 from gem_ray.scoring.asking.model_files import check_questions, resolve_model
-from gem_ray.scoring.serving.deployment import ServedScorer, ServeScorer, build_app, replica_state, vllm_scorer
+from gem_ray.scoring.serving.deployment import (
+    ServedScorer,
+    ServeScorer,
+    build_app,
+    replica_state,
+    replica_states,
+    vllm_scorer,
+)
 from gem_ray.structured_log import say
 
 log = logging.getLogger(__name__)
@@ -26,6 +33,19 @@ LOOPBACK = "127.0.0.1"
 POLL_S = 0.5
 SHOW_EVERY_S = 5.0
 OWN_ERROR = f"{ScorerError.__name__}: "
+
+
+@dataclasses.dataclass(frozen=True)
+class Waiting:
+    """Between a start of the MLLM in a thread and who waits for it.
+
+    Args:
+        placed: set once Serve has made a replica, which has its resources before others ask for them
+        given_up: set by who wants it no longer; the start then ends, and takes away what there is
+    """
+
+    placed: threading.Event = dataclasses.field(default_factory=threading.Event)
+    given_up: threading.Event = dataclasses.field(default_factory=threading.Event)
 
 
 def app_name(run_name: str) -> str:
@@ -38,12 +58,12 @@ def start_scorer(
     run_name: str,
     build_scorer: Callable[[ScoringConfig], ServedScorer] = vllm_scorer,
     role: str = "",
-    given_up: threading.Event | None = None,
+    waiting: Waiting | None = None,
 ) -> str:
     """Deploy the MLLM on nodes of ``role`` (empty: any) and wait until it answers; returns the application's name.
 
     Args:
-        given_up: set where nobody wants it any longer; it is then waited for no more, and taken away
+        waiting: tells who waits for it, and is told by them
 
     Raises:
         ConfigError: questions that the model cannot be asked
@@ -55,7 +75,7 @@ def start_scorer(
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     serve.start(proxy_location="Disabled", http_options={"host": LOOPBACK}, logging_config={"log_level": "WARNING"})
     try:
-        seconds = _deploy(build_app(config, build_scorer, role=role), config, name, given_up)
+        seconds = _deploy(build_app(config, build_scorer, role=role), config, name, waiting)
     except ScorerError:
         stop_scorer(run_name)
         raise
@@ -110,7 +130,7 @@ def stop_scorer(run_name: str) -> None:
         log.warning("the Serve application of run %s could not be deleted: %s", run_name, error)
 
 
-def _deploy(app: serve.Application, config: ScoringConfig, name: str, given_up: threading.Event | None = None) -> float:
+def _deploy(app: serve.Application, config: ScoringConfig, name: str, waiting: Waiting | None = None) -> float:
     """Deploy, wait and show how far it is; returns the seconds it took."""
     failures: list[Exception] = []
     deploying = threading.Thread(target=_run, args=(app, name, failures), name="serve-run", daemon=True)
@@ -118,8 +138,8 @@ def _deploy(app: serve.Application, config: ScoringConfig, name: str, given_up: 
     deploying.start()
     while deploying.is_alive():
         deploying.join(POLL_S)
-        if given_up is not None and given_up.is_set():
-            raise ScorerError(f"the MLLM scoring.model={config.model!r} was given up while it was loaded")
+        if waiting is not None:
+            _tell(waiting, config, name)
         if time.monotonic() - shown >= SHOW_EVERY_S:
             shown = time.monotonic()
             say(f"loading the MLLM {config.model}: {shown - began:.0f} s, {replica_state(name)}")
@@ -133,6 +153,13 @@ def _deploy(app: serve.Application, config: ScoringConfig, name: str, given_up: 
         cause = _cause(name, failures[0])
         raise ScorerError(f"the MLLM scoring.model={config.model!r} cannot be served: {cause}") from failures[0]
     return time.monotonic() - began
+
+
+def _tell(waiting: Waiting, config: ScoringConfig, name: str) -> None:
+    if waiting.given_up.is_set():
+        raise ScorerError(f"the MLLM scoring.model={config.model!r} was given up while it was loaded")
+    if not waiting.placed.is_set() and replica_states(name):
+        waiting.placed.set()
 
 
 def _run(app: serve.Application, name: str, failures: list[Exception]) -> None:

@@ -155,14 +155,17 @@ def autoscaling(config: ScoringConfig) -> AutoscalingConfig:
     )
 
 
-def replica_state(app: str) -> str:
-    """How many replicas an application has in which state, in words; asks Serve's controller, so it may block."""
+def replica_states(app: str) -> dict[Any, int]:
+    """How many replicas an application has in which state; asks Serve's controller, so it may block."""
     application = serve.status().applications.get(app)
-    if application is None:
-        return "not deployed yet"
-    deployment = application.deployments.get(DEPLOYMENT)
-    states = {} if deployment is None else deployment.replica_states
-    return ", ".join(f"{count} {getattr(state, 'value', state)}" for state, count in states.items()) or "no replica yet"
+    deployment = application.deployments.get(DEPLOYMENT) if application else None
+    return dict(deployment.replica_states) if deployment else {}
+
+
+def replica_state(app: str) -> str:
+    """The same in words."""
+    states = replica_states(app).items()
+    return ", ".join(f"{count} {getattr(state, 'value', state)}" for state, count in states) or "no replica yet"
 
 
 class ServeScorer:

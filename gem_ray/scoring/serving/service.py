@@ -16,13 +16,17 @@ from gem_ray.errors import GemRayError
 from gem_ray.scoring.asking.model_files import check_questions, model_fingerprint
 from gem_ray.scoring.rescoring.rescorer import START_S, start_rescorer
 from gem_ray.scoring.rescoring.rescorer_client import stop_rescorer
-from gem_ray.scoring.serving.application import start_scorer, stop_scorer
+from gem_ray.scoring.serving.application import Waiting, start_scorer, stop_scorer
 from gem_ray.storage import Storage
+
+PLACE_S = 60.0  # Serve itself takes some 5 s to start
 
 
 @contextmanager
 def scoring_service(config: GemConfig, run: Storage, data: Storage) -> Iterator[None]:
-    """The MLLM and the rescorer, started beside the body, which begins at once; both end with it.
+    """The MLLM and the rescorer, started beside the body; both end with it.
+
+    The body begins when the MLLM has its place, so that training does not take that, and not when it is loaded.
 
     Where they cannot start, the body is interrupted as by Ctrl-C; hence this belongs into the main thread.
 
@@ -38,6 +42,7 @@ def scoring_service(config: GemConfig, run: Storage, data: Storage) -> Iterator[
             services.callback(stop_rescorer, config.run.name)
             services.callback(start.end)  # the first of the three to be called: nothing is started behind the others
             start.thread.start()
+            start.waiting.placed.wait(PLACE_S)
             yield
     except KeyboardInterrupt:
         if start.failure is not None:
@@ -50,24 +55,26 @@ class _Start:
 
     def __init__(self, config: GemConfig, run: Storage, data: Storage) -> None:
         self._config, self._run, self._data = config, run, data
-        self._given_up, self._lock = threading.Event(), threading.Lock()
+        self.waiting, self._lock = Waiting(), threading.Lock()
         self.failure: GemRayError | None = None
         self.thread = threading.Thread(target=self._work, name="start-scoring", daemon=True)
 
     def end(self) -> None:
         """Start nothing more. A failure from here on is that of something nobody wants any longer."""
         with self._lock:
-            self._given_up.set()
+            self.waiting.given_up.set()
         self.thread.join(START_S)
 
     def _work(self) -> None:
         config = self._config
         try:
-            app = start_scorer(config.scoring, config.run.name, role=config.placement.mllm, given_up=self._given_up)
-            if not self._given_up.is_set():
+            app = start_scorer(config.scoring, config.run.name, role=config.placement.mllm, waiting=self.waiting)
+            if not self.waiting.given_up.is_set():
                 start_rescorer(config, self._run, self._data, app, model_fingerprint(config.scoring.model))
         except GemRayError as error:
             with self._lock:
-                if not self._given_up.is_set():
+                if not self.waiting.given_up.is_set():
                     self.failure = error
                     os.kill(os.getpid(), signal.SIGINT)  # reaches the main thread also in a wait
+        finally:
+            self.waiting.placed.set()

@@ -11,6 +11,7 @@ import pytest
 from gem_ray.config import GemConfig, ScoringConfig, StorageConfig
 from gem_ray.errors import ConfigError, ScorerError
 from gem_ray.scoring.serving import service
+from gem_ray.scoring.serving.application import Waiting
 from gem_ray.scoring.serving.service import scoring_service
 from gem_ray.storage import Storage
 
@@ -20,6 +21,7 @@ class Parts:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, failure: Exception | None = None, load_s: float = 0.0) -> None:
         self.log: list[str] = []
+        self.place_s = 0.1
         self.up = threading.Event()
         self.failure, self.load_s = failure, load_s
         monkeypatch.setattr(service, "start_scorer", self.start_scorer)
@@ -27,8 +29,11 @@ class Parts:
         monkeypatch.setattr(service, "stop_scorer", lambda _: self.log.append("no scorer"))
         monkeypatch.setattr(service, "stop_rescorer", lambda _: self.log.append("no rescorer"))
 
-    def start_scorer(self, config: ScoringConfig, run_name: str, role: str, given_up: threading.Event) -> str:
-        if given_up.wait(self.load_s):
+    def start_scorer(self, config: ScoringConfig, run_name: str, role: str, waiting: Waiting) -> str:
+        time.sleep(self.place_s)
+        self.log.append("placed")
+        waiting.placed.set()
+        if waiting.given_up.wait(self.load_s):
             raise ScorerError("given up")
         if self.failure:
             raise self.failure
@@ -44,9 +49,9 @@ def serve(tmp_path, config: GemConfig | None = None):
 def test_the_body_begins_before_the_mllm_is_loaded_and_both_end_with_it(tmp_path, monkeypatch):
     parts = Parts(monkeypatch, load_s=0.3)
     with serve(tmp_path):
-        assert parts.log == []
+        assert parts.log == ["placed"]  # its resources are its own before workers ask for theirs
         assert parts.up.wait(10)
-    assert parts.log == ["scorer", "rescorer", "no rescorer", "no scorer"]
+    assert parts.log == ["placed", "scorer", "rescorer", "no rescorer", "no scorer"]
 
 
 def test_what_keeps_the_mllm_from_loading_ends_the_body_in_its_name(tmp_path, monkeypatch):
@@ -55,7 +60,7 @@ def test_what_keeps_the_mllm_from_loading_ends_the_body_in_its_name(tmp_path, mo
     with pytest.raises(ScorerError, match="no such model"), serve(tmp_path):
         time.sleep(30)
     assert time.monotonic() - began < 10
-    assert parts.log == ["no rescorer", "no scorer"]
+    assert parts.log == ["placed", "no rescorer", "no scorer"]
 
 
 def test_a_body_that_ends_first_gives_the_loading_up(tmp_path, monkeypatch):
@@ -64,6 +69,16 @@ def test_a_body_that_ends_first_gives_the_loading_up(tmp_path, monkeypatch):
     with serve(tmp_path):
         pass
     assert time.monotonic() - began < 10
+    assert parts.log == ["placed", "no rescorer", "no scorer"]
+
+
+def test_a_failure_before_there_is_a_place_does_not_keep_the_body_waiting(tmp_path, monkeypatch):
+    parts = Parts(monkeypatch)
+    monkeypatch.setattr(service, "start_scorer", lambda *_, **__: (_ for _ in ()).throw(ScorerError("no room")))
+    began = time.monotonic()
+    with pytest.raises(ScorerError, match="no room"), serve(tmp_path):
+        time.sleep(30)
+    assert time.monotonic() - began < 10
     assert parts.log == ["no rescorer", "no scorer"]
 
 
@@ -71,7 +86,7 @@ def test_ctrl_c_stays_ctrl_c(tmp_path, monkeypatch):
     parts = Parts(monkeypatch, load_s=30)
     with pytest.raises(KeyboardInterrupt), serve(tmp_path):
         raise KeyboardInterrupt
-    assert parts.log == ["no rescorer", "no scorer"]
+    assert parts.log == ["placed", "no rescorer", "no scorer"]
 
 
 def test_questions_that_a_model_cannot_be_asked_are_said_before_anything_starts(tmp_path, monkeypatch):
