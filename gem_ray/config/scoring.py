@@ -45,7 +45,7 @@ class ScoringConfig:
     start_timeout_s: float = 600.0
     """Seconds the model may take to load before the run gives up."""
     wait_s: float = 60.0
-    """Seconds the first step of a new run waits for the model once the workers are ready; then they train without."""
+    """Seconds a first step waits for the model once the workers are ready; then they train without it."""
     batch_questions: int = 48
     """Questions of one request."""
     initial_images: int = 512

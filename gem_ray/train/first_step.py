@@ -1,4 +1,4 @@
-"""How a new run begins: workers are ready before an MLLM is loaded, and a short run would end without relations."""
+"""How a start begins: workers are ready before an MLLM is loaded, and a short run would end without relations."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from gem_ray.train.relation_feed import RelationPoller
 LOOK_EVERY_S = 0.25
 
 
-def wait_for_mllm(config: GemConfig, start_step: int, poller: RelationPoller | None, device: torch.device) -> float:
-    """Hold the first step of a new run until the MLLM answers, ``scoring.wait_s`` at most; a collective of all ranks.
+def wait_for_mllm(config: GemConfig, poller: RelationPoller | None, device: torch.device) -> float:
+    """Hold a first step until the MLLM answers, ``scoring.wait_s`` at most; a collective of all ranks.
 
-    A run that goes on has relations already, and waits for nothing.
+    Workers that Ray Train starts anew find the rescorer there, whatever has become of the MLLM, and wait for nothing.
 
     Args:
         poller: rank 0's, None on the others
@@ -27,7 +27,7 @@ def wait_for_mllm(config: GemConfig, start_step: int, poller: RelationPoller | N
         seconds waited
     """
     began = time.monotonic()
-    if start_step > 0 or config.scoring.scorer != "vllm":
+    if config.scoring.scorer != "vllm":
         return 0.0
     if poller and not poller.rescorer:
         say(f"the workers are ready and wait for the MLLM, scoring.wait_s={config.scoring.wait_s:g} s at most")

@@ -107,7 +107,7 @@ class RelationPoller:
         self._thread.join(timeout=2.0)
 
     def _run(self) -> None:
-        while not self._stop.wait(self._poll_every_s):
+        while not self._stop.is_set():
             # An absent store or scorer is a state to show (silence_s), not a reason to stop training; and a rescorer
             # that has ended must not keep the store's news away.
             for look in (self._look_at_store, self._look_at_rescorer):
@@ -115,6 +115,7 @@ class RelationPoller:
                     look()
                 except GemRayError as error:
                     self.last_error = str(error)
+            self._stop.wait(self._poll_every_s)
 
     def _look_at_store(self) -> None:
         newer = self._fetch(self._version)

@@ -68,7 +68,7 @@ def train_worker(settings: dict[str, str]) -> None:
     log = RunLog(run, start_step) if rank == 0 else None
     started = {"event": "started", "step": start_step, "world": world, "pids": gather_numbers(os.getpid(), device)}
     write_event(log, json.dumps(started))
-    wait_for_mllm(config, start_step, poller, device)
+    wait_for_mllm(config, poller, device)
     measurements = Measurements(config, start_step, loaders[0].steps_per_epoch, parts.gem)
     influence = EdgeInfluence(parts.gem.edge_offset)
     saver = Saver(config, run, parts, feed, influence, log, report=lambda step: ray.train.report({"step": step}))

@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 LOOPBACK = "127.0.0.1"
 POLL_S = 0.5
 SHOW_EVERY_S = 5.0
+END_S = 5.0  # five looks of serve.run
 OWN_ERROR = f"{ScorerError.__name__}: "
 
 
@@ -122,12 +123,16 @@ def change_mllm(
 
 def stop_scorer(run_name: str) -> None:
     """Delete the run's application; nothing happens where there is none."""
+    _delete(app_name(run_name))
+
+
+def _delete(name: str) -> None:
     try:
-        serve.delete(app_name(run_name))
+        serve.delete(name)
     except RayServeException:
         return  # Serve is not running
     except (RayError, RuntimeError, TimeoutError) as error:
-        log.warning("the Serve application of run %s could not be deleted: %s", run_name, error)
+        log.warning("the Serve application %s could not be deleted: %s", name, error)
 
 
 def _deploy(app: serve.Application, config: ScoringConfig, name: str, waiting: Waiting | None = None) -> float:
@@ -138,8 +143,12 @@ def _deploy(app: serve.Application, config: ScoringConfig, name: str, waiting: W
     deploying.start()
     while deploying.is_alive():
         deploying.join(POLL_S)
-        if waiting is not None:
-            _tell(waiting, config, name)
+        if waiting is not None and waiting.given_up.is_set():
+            _delete(name)
+            deploying.join(END_S)  # it sees that the application is gone; left alone it would ask a Ray that has ended
+            raise ScorerError(f"the MLLM scoring.model={config.model!r} was given up while it was loaded")
+        if waiting is not None and not waiting.placed.is_set() and replica_states(name):
+            waiting.placed.set()
         if time.monotonic() - shown >= SHOW_EVERY_S:
             shown = time.monotonic()
             say(f"loading the MLLM {config.model}: {shown - began:.0f} s, {replica_state(name)}")
@@ -153,13 +162,6 @@ def _deploy(app: serve.Application, config: ScoringConfig, name: str, waiting: W
         cause = _cause(name, failures[0])
         raise ScorerError(f"the MLLM scoring.model={config.model!r} cannot be served: {cause}") from failures[0]
     return time.monotonic() - began
-
-
-def _tell(waiting: Waiting, config: ScoringConfig, name: str) -> None:
-    if waiting.given_up.is_set():
-        raise ScorerError(f"the MLLM scoring.model={config.model!r} was given up while it was loaded")
-    if not waiting.placed.is_set() and replica_states(name):
-        waiting.placed.set()
 
 
 def _run(app: serve.Application, name: str, failures: list[Exception]) -> None:

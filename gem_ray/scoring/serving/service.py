@@ -9,10 +9,10 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 
 from gem_ray.config import GemConfig
-from gem_ray.errors import GemRayError
 from gem_ray.scoring.asking.model_files import check_questions, model_fingerprint
 from gem_ray.scoring.rescoring.rescorer import START_S, start_rescorer
 from gem_ray.scoring.rescoring.rescorer_client import stop_rescorer
@@ -41,8 +41,7 @@ def scoring_service(config: GemConfig, run: Storage, data: Storage) -> Iterator[
             services.callback(stop_scorer, config.run.name)
             services.callback(stop_rescorer, config.run.name)
             services.callback(start.end)  # the first of the three to be called: nothing is started behind the others
-            start.thread.start()
-            start.waiting.placed.wait(PLACE_S)
+            start.begin()
             yield
     except KeyboardInterrupt:
         if start.failure is not None:
@@ -55,26 +54,36 @@ class _Start:
 
     def __init__(self, config: GemConfig, run: Storage, data: Storage) -> None:
         self._config, self._run, self._data = config, run, data
-        self.waiting, self._lock = Waiting(), threading.Lock()
-        self.failure: GemRayError | None = None
-        self.thread = threading.Thread(target=self._work, name="start-scoring", daemon=True)
+        self._lock = threading.Lock()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="start-scoring")
+        self._work_done: Future[None] | None = None
+        self.waiting = Waiting()
+        self.failure: BaseException | None = None
+
+    def begin(self) -> None:
+        """Begin, and wait until the MLLM has its place, or never gets one."""
+        self._work_done = self._thread.submit(self._work)
+        self._work_done.add_done_callback(self._look_at)
+        self.waiting.placed.wait(PLACE_S)
 
     def end(self) -> None:
         """Start nothing more. A failure from here on is that of something nobody wants any longer."""
         with self._lock:
             self.waiting.given_up.set()
-        self.thread.join(START_S)
+        if self._work_done is not None:
+            wait([self._work_done], START_S)
+        self._thread.shutdown(wait=False)
 
     def _work(self) -> None:
         config = self._config
-        try:
-            app = start_scorer(config.scoring, config.run.name, role=config.placement.mllm, waiting=self.waiting)
-            if not self.waiting.given_up.is_set():
-                start_rescorer(config, self._run, self._data, app, model_fingerprint(config.scoring.model))
-        except GemRayError as error:
-            with self._lock:
-                if not self.waiting.given_up.is_set():
-                    self.failure = error
-                    os.kill(os.getpid(), signal.SIGINT)  # reaches the main thread also in a wait
-        finally:
-            self.waiting.placed.set()
+        app = start_scorer(config.scoring, config.run.name, role=config.placement.mllm, waiting=self.waiting)
+        if not self.waiting.given_up.is_set():
+            start_rescorer(config, self._run, self._data, app, model_fingerprint(config.scoring.model))
+
+    def _look_at(self, done: Future[None]) -> None:
+        error = done.exception()
+        with self._lock:
+            if error is not None and not self.waiting.given_up.is_set():
+                self.failure = error
+                os.kill(os.getpid(), signal.SIGINT)  # reaches the main thread also in a wait
+        self.waiting.placed.set()

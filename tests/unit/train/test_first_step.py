@@ -1,4 +1,4 @@
-"""The first step of a new run waits for the MLLM, not for ever, and no other step does."""
+"""A first step waits for the MLLM, not for ever, and no other step does."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def poller(rescorer: object = None) -> SimpleNamespace:
 
 
 def test_an_mllm_that_answers_is_not_waited_for(process_group_of_one, capsys):
-    assert wait_for_mllm(config(), 0, poller(UP), CPU) < 1.0
+    assert wait_for_mllm(config(), poller(UP), CPU) < 1.0
     assert capsys.readouterr().out == ""
 
 
@@ -33,17 +33,17 @@ def test_the_first_step_comes_when_the_mllm_answers(process_group_of_one, capsys
     mine = poller()
     answering = threading.Timer(0.6, lambda: setattr(mine, "rescorer", UP))
     answering.start()
-    assert 0.5 < wait_for_mllm(config(), 0, mine, CPU) < 5.0
+    assert 0.5 < wait_for_mllm(config(), mine, CPU) < 5.0
     assert capsys.readouterr().out == "the workers are ready and wait for the MLLM, scoring.wait_s=60 s at most\n"
 
 
 def test_training_begins_without_an_mllm_that_does_not_come(process_group_of_one, capsys):
-    assert 0.5 <= wait_for_mllm(config(wait_s=0.5), 0, poller(), CPU) < 5.0
+    assert 0.5 <= wait_for_mllm(config(wait_s=0.5), poller(), CPU) < 5.0
     assert "training begins without the MLLM, which does not answer after" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("start_step", "scorer"), [(100, "vllm"), (0, "labels"), (0, "none")])
-def test_nothing_waits_where_a_run_goes_on_or_asks_no_mllm(start_step, scorer, capsys):
+@pytest.mark.parametrize("scorer", ["labels", "none"])
+def test_nothing_waits_where_no_mllm_is_asked(scorer, capsys):
     # No process group: a collective would fail.
-    assert wait_for_mllm(config(scorer=scorer), start_step, poller(), CPU) == 0.0
+    assert wait_for_mllm(config(scorer=scorer), poller(), CPU) == 0.0
     assert capsys.readouterr().out == ""

@@ -54,10 +54,11 @@ def test_the_body_begins_before_the_mllm_is_loaded_and_both_end_with_it(tmp_path
     assert parts.log == ["placed", "scorer", "rescorer", "no rescorer", "no scorer"]
 
 
-def test_what_keeps_the_mllm_from_loading_ends_the_body_in_its_name(tmp_path, monkeypatch):
-    parts = Parts(monkeypatch, failure=ScorerError("no such model"), load_s=0.2)
+@pytest.mark.parametrize("failure", [ScorerError("no such model"), ZeroDivisionError("no such model: a bug")])
+def test_what_keeps_the_mllm_from_loading_ends_the_body_in_its_name(tmp_path, monkeypatch, failure):
+    parts = Parts(monkeypatch, failure=failure, load_s=0.2)
     began = time.monotonic()
-    with pytest.raises(ScorerError, match="no such model"), serve(tmp_path):
+    with pytest.raises(type(failure), match="no such model"), serve(tmp_path):
         time.sleep(30)
     assert time.monotonic() - began < 10
     assert parts.log == ["placed", "no rescorer", "no scorer"]
