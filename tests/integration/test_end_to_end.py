@@ -15,7 +15,7 @@ from gem_ray.config import StorageConfig
 from gem_ray.evaluation.history import read_metrics
 from gem_ray.storage import Storage
 
-pytestmark = [pytest.mark.ray, pytest.mark.vllm, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.ray, pytest.mark.vllm, pytest.mark.timeout(1000)]
 STEPS = 300
 
 
@@ -58,7 +58,7 @@ def assert_nothing_left(mark, within_s=30.0):
     assert not left, left
 
 
-def wait_for(condition, process, log, timeout_s=240.0):
+def wait_for(condition, process, log, timeout_s=400.0):
     end = time.monotonic() + timeout_s
     while not condition():
         assert process.poll() is None, f"the job ended early:\n{log.read_text()[-4000:]}"
