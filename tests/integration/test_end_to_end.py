@@ -33,6 +33,7 @@ def job(folder, mark, log):
         "train.log_every_steps=5",
         "train.log_every_s=1",
         "scoring.initial_images=512",
+        "scoring.wait_s=300",  # however slow the machine, the MLLM has its say
     ]
     command = [sys.executable, "-m", "jobs.train", *overrides]
     environment = os.environ | {"GEM_RAY_TEST_MARK": mark, "PYTHONUNBUFFERED": "1"}
