@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-import statistics
 import tempfile
 import threading
 import time
@@ -17,7 +16,7 @@ import numpy as np
 import ray
 from PIL import Image
 
-from benchmarks.timing import Ratio, figures, in_turn, ratio, seconds
+from benchmarks.timing import Ratio, figures, in_turn
 from gem_ray.config import GatewayConfig, GemConfig, RunConfig, ScoringConfig
 from gem_ray.gateway.routes import Behind
 from gem_ray.gateway.server import listen, make_server
@@ -32,7 +31,6 @@ from gem_ray.train.ray_session import ray_session
 RUN, ATTRIBUTES = "bench-calling", ("bald", "beard")
 BATCH, UNDER_WAY, QUESTIONS, SINGLE = 32, 4, 256, 50
 SIDE = 64
-OVERHEAD_S = 0.002
 
 
 class Stub:
@@ -95,10 +93,24 @@ def measure(runner: asyncio.Runner, url: str, repeats: int) -> Iterator[Ratio]:
     what = f"questions in batches of {BATCH} through the Serve handle over one a call through the HTTP gateway"
     yield from figures("handle_over_http", what, turns, QUESTIONS, "questions/s", 5.0)
 
-    single = lambda: seconds(lambda: runner.run(scorer.score([request])))  # noqa: E731
-    typical = [statistics.median(single() for _ in range(SINGLE)) for _ in range(repeats)]
-    what = f"{1000 * OVERHEAD_S:g} ms over the median time of one call through the handle"
-    yield ratio("handle_call", what, (typical, [OVERHEAD_S] * repeats), 1, "calls/s", 1.0)
+    actor: Any = ray.remote(num_cpus=0)(Stub).remote()
+    singly = lambda call, pause_s: runner.run(one_by_one(call, pause_s))  # noqa: E731
+    turns = in_turn(
+        lambda pause_s: singly(lambda: scorer.score([request]), pause_s),
+        lambda: singly(lambda: actor.score.remote([request]), 0.0),
+        repeats,
+        SINGLE,
+    )
+    ray.kill(actor)
+    what = "calls one after the other through the Serve handle over calls of a plain Ray actor"
+    yield from figures("handle_call", what, turns, SINGLE, "calls/s", 0.4)
+
+
+async def one_by_one(call: Callable[[], Awaitable[object]], pause_s: float) -> None:
+    """So many calls, with a pause behind each."""
+    for _ in range(SINGLE):
+        await call()
+        await asyncio.sleep(pause_s)
 
 
 async def bounded(actions: Sequence[Callable[[], Awaitable[object]]]) -> None:
