@@ -12,6 +12,7 @@ from gem_ray.structured_log import say
 from gem_ray.train.relation_feed import RelationPoller
 
 LOOK_EVERY_S = 0.25
+SAY_AFTER_S = 1.0  # the poller has not looked at once; workers that are started anew have nothing to say
 
 
 def wait_for_mllm(config: GemConfig, poller: RelationPoller | None, device: torch.device) -> float:
@@ -29,10 +30,12 @@ def wait_for_mllm(config: GemConfig, poller: RelationPoller | None, device: torc
     began = time.monotonic()
     if config.scoring.scorer != "vllm":
         return 0.0
-    if poller and not poller.rescorer:
-        say(f"the workers are ready and wait for the MLLM, scoring.wait_s={config.scoring.wait_s:g} s at most")
+    said = False
     while True:
         waited_s = time.monotonic() - began
+        if poller and not said and waited_s >= SAY_AFTER_S:
+            said = True
+            say(f"the workers are ready and wait for the MLLM, scoring.wait_s={config.scoring.wait_s:g} s at most")
         late = waited_s >= config.scoring.wait_s
         begins = poller is not None and (late or poller.rescorer is not None)
         begin = torch.tensor([begins], dtype=torch.uint8, device=device)

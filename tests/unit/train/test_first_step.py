@@ -31,9 +31,9 @@ def test_an_mllm_that_answers_is_not_waited_for(process_group_of_one, capsys):
 
 def test_the_first_step_comes_when_the_mllm_answers(process_group_of_one, capsys):
     mine = poller()
-    answering = threading.Timer(0.6, lambda: setattr(mine, "rescorer", UP))
+    answering = threading.Timer(1.6, lambda: setattr(mine, "rescorer", UP))
     answering.start()
-    assert 0.5 < wait_for_mllm(config(), mine, CPU) < 5.0
+    assert 1.5 < wait_for_mllm(config(), mine, CPU) < 5.0
     assert capsys.readouterr().out == "the workers are ready and wait for the MLLM, scoring.wait_s=60 s at most\n"
 
 
