@@ -250,9 +250,9 @@ def watched(prometheus: Prometheus, tmp_path_factory: pytest.TempPathFactory) ->
     healthy = prometheus.alerts()
 
     blocked = make_config(folder, BLOCKED, "none", steps=STEPS)
-    place = run_storage(blocked).local_path / "checkpoints" / "step_000000050"
+    place = run_storage(blocked).local_path / "checkpoints"
     place.parent.mkdir(parents=True)
-    place.write_text("in the way")
+    place.symlink_to("/proc/none")  # nothing can be made behind it, not even by root
     with pytest.raises(TrainingError, match="checkpoint of step 50 could not be written"):
         train(blocked)
     wait_until(lambda: ("GemCheckpointFailing", BLOCKED) in prometheus.alerts(), 60, "no alert")
