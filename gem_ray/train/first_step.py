@@ -18,7 +18,8 @@ SAY_AFTER_S = 1.0  # the poller has not looked at once; workers that are started
 def wait_for_mllm(config: GemConfig, poller: RelationPoller | None, device: torch.device) -> float:
     """Hold a first step until the MLLM answers, ``scoring.wait_s`` at most; a collective of all ranks.
 
-    Workers that Ray Train starts anew find the rescorer there, whatever has become of the MLLM, and wait for nothing.
+    Workers that Ray Train starts anew find the rescorer there, whatever has become of the MLLM, and wait for nothing;
+    only where the model has not been loaded yet do they wait once more.
 
     Args:
         poller: rank 0's, None on the others
