@@ -41,12 +41,32 @@ def scoring_service(config: GemConfig, run: Storage, data: Storage) -> Iterator[
             services.callback(stop_scorer, config.run.name)
             services.callback(stop_rescorer, config.run.name)
             services.callback(start.end)  # the first of the three to be called: nothing is started behind the others
+            services.enter_context(_heard(start))
             start.begin()
             yield
     except KeyboardInterrupt:
         if start.failure is not None:
             raise start.failure from None
         raise
+
+
+@contextmanager
+def _heard(start: _Start) -> Iterator[None]:
+    """What a script starts with ``&`` inherits that SIGINT is ignored: hear ours all the same, and only ours."""
+    handler = signal.getsignal(signal.SIGINT)
+    if handler is not signal.SIG_IGN:
+        yield
+        return
+
+    def hear(*_: object) -> None:
+        if start.failure is not None:
+            raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, hear)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
 
 
 class _Start:

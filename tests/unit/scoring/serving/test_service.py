@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -46,6 +49,19 @@ def serve(tmp_path, config: GemConfig | None = None):
     return scoring_service(config or GemConfig(), run, data)
 
 
+@pytest.fixture(autouse=True)
+def terminal() -> Iterator[None]:
+    """SIGINT as a terminal's command has it, however the tests themselves were started."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture
+def ignored(terminal: None) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def test_the_body_begins_before_the_mllm_is_loaded_and_both_end_with_it(tmp_path, monkeypatch):
     parts = Parts(monkeypatch, load_s=0.3)
     with serve(tmp_path):
@@ -62,6 +78,17 @@ def test_what_keeps_the_mllm_from_loading_ends_the_body_in_its_name(tmp_path, mo
         time.sleep(30)
     assert time.monotonic() - began < 10
     assert parts.log == ["placed", "no rescorer", "no scorer"]
+
+
+def test_a_failure_ends_the_body_also_where_ctrl_c_is_ignored_as_behind_an_ampersand(tmp_path, monkeypatch, ignored):
+    parts = Parts(monkeypatch, failure=ScorerError("no such model"), load_s=0.2)
+    began = time.monotonic()
+    with pytest.raises(ScorerError, match="no such model"), serve(tmp_path):
+        os.kill(os.getpid(), signal.SIGINT)  # of the terminal, and still ignored
+        time.sleep(30)
+    assert 0.2 < time.monotonic() - began < 10
+    assert parts.log == ["placed", "no rescorer", "no scorer"]
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 
 
 def test_a_body_that_ends_first_gives_the_loading_up(tmp_path, monkeypatch):
