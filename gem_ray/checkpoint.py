@@ -133,9 +133,10 @@ def _load(run: Storage, step: int) -> Checkpoint:
                 f"this program reads {SCHEMA_VERSION}; use the version of gem_ray that wrote it"
             )
         hashes = typed(dict[str, str], manifest["sha256"], "sha256")
-        files = {name: run.read_hashed(f"{folder}/{name}", digest) for name, digest in hashes.items()}
-        for name, data in files.items():
-            if hashlib.sha256(data).hexdigest() != hashes[name]:
+        files: dict[str, bytes] = {}
+        for name, digest in hashes.items():
+            files[name], found = run.read_hashed(f"{folder}/{name}", digest)
+            if found != digest:
                 raise DataError(
                     f"{run.uri}/{folder}/{name} does not match the sha256 of its manifest: the file is damaged"
                 )

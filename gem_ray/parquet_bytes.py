@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable
 
 import pyarrow as pa
@@ -22,7 +21,7 @@ def read_table(data: bytes, where: str, columns: Iterable[str] = ()) -> pa.Table
         DataError: no Parquet file, a column that is missing or has gaps
     """
     try:
-        table = pq.read_table(io.BytesIO(data))
+        table = pq.ParquetFile(pa.BufferReader(data)).read()
     except (pa.ArrowException, OSError, ValueError) as error:
         raise DataError(f"{where} is not a readable Parquet file: {str(error).partition(chr(10))[0]}") from error
     for name in columns:

@@ -114,17 +114,22 @@ class Storage:
                 again, since the way to it can damage them too, ``storage.attempts`` times in all; bytes that are
                 refused to the last are given as they are, for the caller to say what is wrong with them
         """
-        data = self.attempt(f"read {name}", lambda: self.fs.cat_file(self.path(name)))
-        for _ in range(0 if self.is_local else self.config.attempts - 1):
-            if is_whole is None or is_whole(data):
-                break
+        left = 1 if self.is_local else self.config.attempts
+        while True:
+            data, left = self.attempt(f"read {name}", lambda: self.fs.cat_file(self.path(name))), left - 1
+            if is_whole is None or is_whole(data) or not left:
+                return data
             telemetry.add_count("gem_storage_retries", 1, operation="check")
-            data = self.attempt(f"read {name}", lambda: self.fs.cat_file(self.path(name)))
-        return data
 
-    def read_hashed(self, name: str, sha256: str) -> bytes:
-        """``read_bytes`` of an object whose hash is known; the caller has to compare it all the same."""
-        return self.read_bytes(name, lambda data: hashlib.sha256(data).hexdigest() == sha256)
+    def read_hashed(self, name: str, sha256: str) -> tuple[bytes, str]:
+        """``read_bytes`` of an object whose hash is known, and the hash that they have, for the caller to compare."""
+        found: list[str] = []
+
+        def is_whole(data: bytes) -> bool:
+            found.append(hashlib.sha256(data).hexdigest())
+            return found[-1] == sha256
+
+        return self.read_bytes(name, is_whole), found[-1]
 
     def read_ranges(self, ranges: Sequence[ByteRange]) -> list[bytes]:
         """Many parts of objects in one go (at the same time, where the store can); a try reads what others missed."""

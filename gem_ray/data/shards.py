@@ -7,7 +7,6 @@ sha256 of every shard; each read fetches the whole shard and checks it before Pa
 
 from __future__ import annotations
 
-import hashlib
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -65,13 +64,12 @@ def read_shard(storage: Storage, manifest: Manifest, entry: ShardEntry) -> Recor
     """
     position = manifest.shards.index(entry)
     try:
-        data = storage.read_hashed(entry.name, entry.sha256)
+        data, found = storage.read_hashed(entry.name, entry.sha256)
     except FileNotFoundError as error:
         telemetry.add_count("gem_data_shards_damaged", 1)
         raise DataError(
             f"shard {entry.name} of {storage.uri} is missing although the manifest lists it; prepare the data again"
         ) from error
-    found = hashlib.sha256(data).hexdigest()
     if found != entry.sha256:
         telemetry.add_count("gem_data_shards_damaged", 1)
         raise DataError(

@@ -74,9 +74,10 @@ def load_saved(folder: Storage) -> TrainedModel:
                 "version of gem_ray that wrote it"
             )
         hashes = typed(dict[str, str], content["sha256"], "sha256")
-        files = {name: folder.read_hashed(name, digest) for name, digest in hashes.items()}
-        for name, data in files.items():
-            if hashlib.sha256(data).hexdigest() != hashes[name]:
+        files: dict[str, bytes] = {}
+        for name, digest in hashes.items():
+            files[name], found = folder.read_hashed(name, digest)
+            if found != digest:
                 raise DataError(f"{folder.uri}/{name} does not match its sha256 in {MODEL}: the file is damaged")
         shape = typed(ImageShape, content["shape"], "shape")
         tensors = load_tensors(files["model.safetensors"])

@@ -138,12 +138,12 @@ def read_scores(run: Storage, ref: ScoresRef) -> ScoreTable:
         DataError: it is missing, or its bytes do not match the reference's sha256
     """
     try:
-        data = run.read_hashed(ref.uri, ref.sha256)
+        data, found = run.read_hashed(ref.uri, ref.sha256)
     except FileNotFoundError as error:
         raise DataError(
             f"the score table {run.uri}/{ref.uri} is gone; the newest graph of the store names a newer one"
         ) from error
-    if hashlib.sha256(data).hexdigest() != ref.sha256:
+    if found != ref.sha256:
         raise DataError(f"the score table {run.uri}/{ref.uri} does not match its sha256: the file is damaged")
     return _decode(data, f"{run.uri}/{ref.uri}")[0]
 

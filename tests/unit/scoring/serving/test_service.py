@@ -49,6 +49,11 @@ def serve(tmp_path, config: GemConfig | None = None):
     return scoring_service(config or GemConfig(), run, data)
 
 
+def interrupt_and_wait() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(30)
+
+
 @pytest.fixture(autouse=True)
 def terminal() -> Iterator[None]:
     """SIGINT as a terminal's command has it, however the tests themselves were started."""
@@ -84,8 +89,7 @@ def test_a_failure_ends_the_body_also_where_ctrl_c_is_ignored_as_behind_an_amper
     parts = Parts(monkeypatch, failure=ScorerError("no such model"), load_s=0.2)
     began = time.monotonic()
     with pytest.raises(ScorerError, match="no such model"), serve(tmp_path):
-        os.kill(os.getpid(), signal.SIGINT)  # of the terminal, and still ignored
-        time.sleep(30)
+        interrupt_and_wait()
     assert 0.2 < time.monotonic() - began < 10
     assert parts.log == ["placed", "no rescorer", "no scorer"]
     assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
