@@ -152,6 +152,7 @@ METRICS: dict[str, Metric] = {
                 "seconds",
                 "From sending a request (a batch of questions) to its answers",
             ),
+            ("gem_question_deadline_seconds", G, "seconds", "scoring.deadline_s"),
             (
                 "gem_question_request_failures",
                 C,

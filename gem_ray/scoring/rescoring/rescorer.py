@@ -16,7 +16,7 @@ import ray
 import torch
 from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 
-from gem_ray.config import GemConfig
+from gem_ray.config import GemConfig, ScoringConfig
 from gem_ray.config_json import config_from_json, config_to_json
 from gem_ray.errors import ScorerError
 from gem_ray.graph.staleness import Staleness
@@ -70,7 +70,7 @@ class Rescorer:
             count=partial(add_count, run=config.run.name),
             observe=partial(observe, run=config.run.name),
         )
-        self._run_name, self._budget = config.run.name, config.scoring.questions_per_minute
+        self._run_name, self._scoring = config.run.name, config.scoring
         self._loop = asyncio.new_event_loop()
         self._task: asyncio.Task[None] | None = None
         self._thread = threading.Thread(target=self._work, name="rescoring", daemon=True)
@@ -106,18 +106,19 @@ class Rescorer:
     async def _export(self) -> None:
         """Keep the gauges up to date, also while nothing is answered."""
         while True:
-            record_status(self._rescoring.status(), self._run_name, self._budget)
+            record_status(self._rescoring.status(), self._run_name, self._scoring)
             await asyncio.sleep(EXPORT_EVERY_S)
 
 
-def record_status(status: RescorerStatus, run_name: str, questions_per_minute: int) -> None:
+def record_status(status: RescorerStatus, run_name: str, scoring: ScoringConfig) -> None:
     """Export how far a rescorer is."""
     set_gauge("gem_scoring_waiting", float(status.phase == "waiting"), run=run_name)
     set_gauge("gem_questions_under_way", status.cost.under_way, run=run_name)
     set_gauge("gem_scoring_images", status.images_scored, run=run_name)
     set_gauge("gem_scoring_rounds", status.rounds, run=run_name)
+    set_gauge("gem_question_deadline_seconds", scoring.deadline_s, run=run_name)
     if status.budget_left is not None:
-        set_gauge("gem_scoring_budget", questions_per_minute, run=run_name)
+        set_gauge("gem_scoring_budget", scoring.questions_per_minute, run=run_name)
         set_gauge("gem_scoring_budget_left", status.budget_left, run=run_name)
 
 
