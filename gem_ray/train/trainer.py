@@ -13,7 +13,7 @@ import ray.train
 from ray.train.torch import TorchConfig
 
 from gem_ray.checkpoint import latest_step
-from gem_ray.config import GemConfig
+from gem_ray.config import GemConfig, ScoringConfig
 from gem_ray.config_json import config_from_json, config_to_json
 from gem_ray.data.drawn import DRAWN
 from gem_ray.data.loader import build_datasets
@@ -148,11 +148,23 @@ def ensure_data(config: GemConfig, data: Storage) -> None:
     manifest = read_manifest(data)
     side = manifest.shape[0]
     say(f"data: {manifest.count:,} images of {side} x {side} from {manifest.source}, {config.data.holdout} held out")
+    warning = doubt_about_mllm(config, manifest.source)
+    if warning:
+        say(f"WARNING: {warning}")
+
+
+def doubt_about_mllm(config: GemConfig, data_source: str) -> str | None:
+    """Why the MLLM that was chosen will tell nothing about these data; None where nothing is known against it."""
+    model = config.scoring.model
     if config.scoring.scorer == "vllm":
         checks = Storage(config.check.output, config.storage)
-        unfit = unfit_for(config.scoring.model, manifest.source, config.model.attributes, checks)
-        if unfit:
-            say(f"WARNING: {unfit}")
+        return unfit_for(model, data_source, config.model.attributes, checks)
+    if model != ScoringConfig.model:
+        return (
+            f"scoring.model={model} will be asked nothing, since scoring.scorer={config.scoring.scorer}; "
+            "set scoring.scorer=vllm"
+        )
+    return None
 
 
 def run_training(config: GemConfig, run: Storage, data: Storage, start_graph: DisGraph | None) -> None:

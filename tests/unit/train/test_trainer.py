@@ -1,11 +1,14 @@
 """The driver's own rules: one shape per run, and data that were prepared."""
 
+import re
+from dataclasses import replace
+
 import pytest
 
-from gem_ray.config import DataConfig, GemConfig, RunConfig, StorageConfig, TrainConfig
+from gem_ray.config import DataConfig, GemConfig, RunConfig, ScoringConfig, StorageConfig, TrainConfig
 from gem_ray.errors import ConfigError, DataError
 from gem_ray.storage import Storage
-from gem_ray.train.trainer import check_same_run, ensure_data, run_storage, with_absolute_paths
+from gem_ray.train.trainer import check_same_run, doubt_about_mllm, ensure_data, run_storage, with_absolute_paths
 
 
 def make_config(tmp_path, **train):
@@ -28,6 +31,24 @@ def test_missing_data_names_the_command_that_makes_it(tmp_path):
     config.data = DataConfig(uri=str(tmp_path / "nowhere"))
     with pytest.raises(DataError, match=r"jobs\.prepare"):
         ensure_data(config, Storage(config.data.uri, StorageConfig()))
+
+
+@pytest.mark.parametrize(
+    ("scoring", "told"),
+    [
+        (ScoringConfig(scorer="none", model="org/vlm"), r"model=org/vlm .*scorer=none; set scoring.scorer=vllm"),
+        (ScoringConfig(scorer="vllm", model="nano"), r"nano"),
+    ],
+)
+def test_an_mllm_that_will_tell_nothing_about_photographs_is_doubted(tmp_path, scoring, told):
+    config = replace(make_config(tmp_path), scoring=scoring)
+    assert re.search(told, doubt_about_mllm(config, "photos.zip") or "")
+
+
+def test_without_an_mllm_and_with_the_shipped_one_on_faces_there_is_no_doubt(tmp_path):
+    for scorer in ("none", "vllm"):
+        config = replace(make_config(tmp_path), scoring=ScoringConfig(scorer=scorer))
+        assert doubt_about_mllm(config, "faces") is None
 
 
 def test_local_folders_are_made_absolute_and_other_uris_are_left_alone(tmp_path, monkeypatch):
