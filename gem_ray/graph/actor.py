@@ -7,6 +7,7 @@ in ``disgraph``, the client is in ``store``; here the parts are only held togeth
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import threading
@@ -17,7 +18,7 @@ import ray
 
 from gem_ray import telemetry
 from gem_ray.config import GraphConfig
-from gem_ray.errors import GemRayError, GraphError, StorageError
+from gem_ray.errors import GraphError, StorageError
 from gem_ray.graph.admission import LONGEST_TEXT, fault_of_form
 from gem_ray.graph.authentication import fingerprint, read_key, same, sign_push, sign_rollback
 from gem_ray.graph.disgraph import DisGraph
@@ -156,12 +157,11 @@ class GraphStore:
     def _load(self) -> DisGraph:
         key = read_key(self._storage) if self._authenticated else b""
         journal = open_journal(self._storage)
-        try:
+        with contextlib.ExitStack() as undo:
+            undo.callback(journal.close)  # whatever goes wrong: its lock would keep out the next try
             graph, applied, version = newest(self._storage, journal, self._run_name, self._attributes)
             journal.open(version)
-        except GemRayError:
-            journal.close()
-            raise
+            undo.pop_all()
         self._key, self._journal, self._applied, self._snapshot_version = key, journal, applied, version
         self._record(graph)
         return graph
@@ -222,20 +222,23 @@ class GraphStore:
 
     def _publish(self, graph: DisGraph) -> None:
         """Write a snapshot and drop what is too old. A full disk costs the snapshot only: the journal has it all."""
+        run = {"run": self._run_name, "graph_version": graph.version}
         try:
             write_snapshot(self._storage, graph, self._applied)
             self._journal.roll(graph.version)
-            self._snapshot_version = graph.version
-            if self._files.acquire(blocking=False):
-                try:
-                    base = drop_before(self._storage, self._journal, graph.version - self._config.keep_versions)
-                    self._applied = {key: version for key, version in self._applied.items() if version > base}
-                finally:
-                    self._files.release()
         except StorageError as error:
             telemetry.add_count("gem_graph_snapshot_failures", 1, run=self._run_name)
-            run = {"run": self._run_name, "graph_version": graph.version}
             logger.warning("graph version %d stays without a snapshot: %s", graph.version, error, extra=run)
+            return
+        self._snapshot_version = graph.version
+        if self._files.acquire(blocking=False):
+            try:
+                base = drop_before(self._storage, self._journal, graph.version - self._config.keep_versions)
+                self._applied = {key: version for key, version in self._applied.items() if version > base}
+            except (StorageError, FileNotFoundError) as error:
+                logger.warning("old versions stay until the next snapshot is written: %s", error, extra=run)
+            finally:
+                self._files.release()
 
     def _at(self, version: int) -> DisGraph:
         with self._files:

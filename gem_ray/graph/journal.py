@@ -13,6 +13,7 @@ import itertools
 import os
 import re
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
@@ -57,17 +58,17 @@ class FileJournal:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
-        except OSError as error:
-            raise StorageError(f"cannot open {folder}: {error.strerror}; check the path and permissions") from error
-        self._acquire()
-        for leftover in folder.glob(".tmp-*"):
-            leftover.unlink()
-        self._file = -1
+        self._file = self._lock = -1
         self._length = 0
         self._dirty = False
+        with contextlib.ExitStack() as undo, _storage_errors(f"open {folder}"):
+            undo.callback(self.close)
+            folder.mkdir(parents=True, exist_ok=True)
+            self._lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+            self._acquire()
+            for leftover in folder.glob(".tmp-*"):
+                leftover.unlink(missing_ok=True)
+            undo.pop_all()
 
     def open(self, version: int) -> None:
         """Append to the newest segment, its torn tail cut off, or to a first one."""
@@ -81,7 +82,8 @@ class FileJournal:
             newest = position == len(segments) - 1
             if newest or segments[position + 1] > after:
                 path = self._path(base)
-                data = path.read_bytes()
+                with _storage_errors(f"read {path}"):
+                    data = path.read_bytes()
                 found, length = parse(data, str(path))
                 if length < len(data) and not newest:
                     raise damaged(str(path), length)
@@ -112,7 +114,8 @@ class FileJournal:
         segments = self._segments()
         for base, following in itertools.pairwise(segments):
             if following <= through:
-                self._path(base).unlink()
+                with _storage_errors(f"delete {self._path(base)}"):
+                    self._path(base).unlink(missing_ok=True)
 
     def close(self) -> None:
         """See ``Journal``."""
@@ -129,7 +132,6 @@ class FileJournal:
             except BlockingIOError:
                 if time.monotonic() > end:
                     holder = os.pread(self._lock, 32, 0).decode(errors="replace")
-                    os.close(self._lock)
                     raise GraphError(
                         f"{self._folder} is held by process {holder}: is a run of this name in progress? "
                         "Stop it, or choose another run.name"
@@ -153,24 +155,24 @@ class FileJournal:
 
     def _start_segment(self, base: int) -> None:
         path = self._path(base)
-        try:
+        with contextlib.ExitStack() as undo, _storage_errors(f"open {path}"):
             file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+            undo.callback(os.close, file)
             _, length = parse(path.read_bytes(), str(path))
             os.ftruncate(file, length)
             os.fsync(file)
             folder = os.open(self._folder, os.O_RDONLY)
             os.fsync(folder)  # the new name must survive a power cut too
             os.close(folder)
-        except OSError as error:
-            raise StorageError(f"cannot open {path}: {error.strerror}; check space and permissions") from error
+            undo.pop_all()
         if self._file >= 0:
             os.close(self._file)
         self._file, self._length, self._dirty = file, length, False
 
     def _segments(self) -> list[int]:
-        return sorted(
-            int(match[1]) for name in os.listdir(self._folder) if (match := re.fullmatch(r"journal-(\d{12})", name))
-        )
+        with _storage_errors(f"list {self._folder}"):
+            names = os.listdir(self._folder)
+        return sorted(int(match[1]) for name in names if (match := re.fullmatch(r"journal-(\d{12})", name)))
 
     def _path(self, base: int) -> Path:
         return self._folder / f"journal-{base:012d}"
@@ -235,6 +237,14 @@ class ObjectJournal:
 def open_journal(storage: Storage) -> Journal:
     """The journal that fits a graph folder's kind of storage."""
     return FileJournal(storage.local_path) if storage.is_local else ObjectJournal(storage)
+
+
+@contextlib.contextmanager
+def _storage_errors(what: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(f"cannot {what}: {error.strerror}; check the path, the space and the permissions") from error
 
 
 def _is_whole(data: bytes) -> bool:

@@ -19,6 +19,7 @@ from gem_ray.typed_json import parse_json, typed
 
 MOST_VERSIONS = 2**62  # any base version was once acceptable
 HEADER_BYTES = 27  # three hexadecimal words: length, crc of the payload, crc of the two words before
+SECTOR_BYTES = 512  # what a disk writes whole or not at all
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,11 +98,23 @@ def parse(data: bytes, where: str) -> tuple[list[Record], int]:
         if end >= len(data):
             break
         payload = data[payload_start:end]
+        if end + 1 == len(data) and _is_unwritten_from_a_sector_on(data, payload_start):
+            break
         if zlib.crc32(payload) != int(header[9:17], 16) or data[end : end + 1] != b"\n":
             raise damaged(where, start)
         records.append(Record.from_payload(payload))
         start = end + 1
     return records, start
+
+
+def _is_unwritten_from_a_sector_on(data: bytes, payload_start: int) -> bool:
+    """Whether the last frame was cut short by a power cut after its length had reached the disk, and not all of it.
+
+    A frame holds no zero byte, so what was written ends where the zeros begin, between two sectors. One zero byte alone
+    may be damage to a change that was acknowledged, so it is none of this.
+    """
+    written = len(data.rstrip(b"\0"))
+    return written >= payload_start and written % SECTOR_BYTES == 0 and len(data) - written > 1
 
 
 def damaged(where: str, offset: int) -> GraphError:

@@ -128,6 +128,7 @@ class StoreClient:
 
     Raises:
         GraphError: from every call, where no answer comes within its deadline (besides the errors of the call itself)
+        ray.exceptions.RayTaskError: from every call, where the store met an error that is not ours; it holds the cause
     """
 
     def __init__(self, run_name: str, run_storage: Storage | None = None) -> None:

@@ -69,7 +69,6 @@ def make_scores(scores: ScoresRun) -> None:
     # These import Ray, which reads its environment as it is imported: the session has set it by now.
     from gem_ray.data.loader import num_train
     from gem_ray.data.manifest import read_manifest
-    from gem_ray.scoring.asking.model_files import model_fingerprint
     from gem_ray.scoring.checking.scanning import run_scan
     from gem_ray.scoring.rescoring.scores import fullest_scores, write_scores
     from gem_ray.train.trainer import ensure_data
@@ -84,4 +83,4 @@ def make_scores(scores: ScoresRun) -> None:
     print(f"scoring {wanted:,} images of {scores.experiment} once, for all cells", flush=True)
     run.write_bytes("config.json", config_to_json(config).encode())
     found = run_scan(replace(config, scan=replace(config.scan, images=wanted)))
-    write_scores(run, found.table, model_fingerprint(config.scoring.model))
+    write_scores(run, found.table, found.model)

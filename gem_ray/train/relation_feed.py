@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import safetensors.numpy
 import torch
+from ray.exceptions import RayError
 
 from gem_ray.errors import GemRayError, TrainingError
 from gem_ray.graph.disgraph import DisGraph
@@ -69,7 +70,8 @@ class RelationPoller:
     """Rank 0's background thread; its answers wait in attributes that the loop reads without blocking.
 
     Args:
-        fetch: ``fetch(newer_than)`` gives newer relations or None; it may block, and may raise ``GemRayError``
+        fetch: ``fetch(newer_than)`` gives newer relations or None; it may block, and may raise ``GemRayError``, or
+            Ray's own error where an actor met one that is not ours
         status: asks the rescorer how far it is, None where there is no rescorer
     """
 
@@ -113,7 +115,7 @@ class RelationPoller:
             for look in (self._look_at_store, self._look_at_rescorer):
                 try:
                     look()
-                except GemRayError as error:
+                except (GemRayError, RayError) as error:
                     self.last_error = str(error)
             self._stop.wait(self._poll_every_s)
 

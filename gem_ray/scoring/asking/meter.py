@@ -52,10 +52,10 @@ class CostMeter:
         )
 
     def end(self, answers: Sequence[ScoreAnswer]) -> None:
-        """As many questions have ended; those that the store of answers answered were never asked."""
+        """As many questions have ended; those that the store of answers answered were never asked, nor have failed."""
         cost = self._now[0]
         stored = sum(answer.stored for answer in answers)
-        failed = sum(answer.probabilities is None for answer in answers)
+        failed = sum(answer.probabilities is None and not answer.stored for answer in answers)
         self._put(
             answered=cost.answered + len(answers) - stored - failed,
             failed=cost.failed + failed,

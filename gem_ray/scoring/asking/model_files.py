@@ -6,6 +6,8 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 
 from gem_ray.config import ScoringConfig
@@ -16,7 +18,12 @@ from gem_ray.storage import Storage
 
 NANO_FOLDER = Path(__file__).parents[1] / "nano"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-_HEAD_BYTES = 8_000_000
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_DECIDING = {".json", ".txt", ".model", ".tiktoken", ".jinja", ".safetensors", ".bin", ".pt", ".pth", ".gguf"}
+"""Endings of what vLLM and the processor read: weights, settings, vocabularies, templates; no README, no checks."""
+_TEMPLATES = "additional_chat_templates/*.jinja"
+_READERS = 4
+_SHOWN_DIGITS = 16
 
 
 def resolve_model(model: str) -> str:
@@ -42,16 +49,55 @@ def resolve_model(model: str) -> str:
 
 
 def model_fingerprint(model: str) -> str:
-    """What tells two models apart, for evidence and for the cache of answers: a hash of the files, or the hub id."""
+    """What tells two models apart, for evidence and for the cache of answers.
+
+    Of a folder it is a hash of the files that decide an answer, which takes a second a gigabyte the first time in a
+    process. Of a hub id it is the id and the revision in the cache of this machine; the id alone where there is none.
+
+    Raises:
+        ScorerError: see ``resolve_model``, or a file that cannot be read
+    """
     resolved = Path(resolve_model(model))
     if not resolved.is_dir():
-        return model
+        revision = _cached_revision(model)
+        return f"{model}-{revision[:_SHOWN_DIGITS]}" if revision else model
     digest = hashlib.sha256()
-    for path in sorted(resolved.glob("*.json")) + sorted(resolved.glob("*.safetensors")):
-        with path.open("rb") as file:
-            digest.update(f"{path.name} {path.stat().st_size}\n".encode())
-            digest.update(file.read(_HEAD_BYTES))  # the start of a large file: its header names every tensor
-    return f"{resolved.name}-{digest.hexdigest()[:16]}"
+    try:
+        found = [*(path for path in resolved.iterdir() if _DECIDING & set(path.suffixes)), *resolved.glob(_TEMPLATES)]
+        names = sorted(str(path.relative_to(resolved)) for path in found if path.is_file())
+        with ThreadPoolExecutor(_READERS) as pool:
+            for name, content in zip(names, pool.map(lambda name: _content_hash(resolved / name), names), strict=True):
+                digest.update(f"{name} {content}\n".encode())
+    except OSError as error:
+        raise ScorerError(f"scoring.model={model!r} cannot be read ({error}); check its permissions") from error
+    return f"{resolved.name}-{digest.hexdigest()[:_SHOWN_DIGITS]}"
+
+
+def _cached_revision(hub_id: str) -> str | None:
+    """The commit of a model in the hub's cache; it stands for the files, of which machines may have different ones."""
+    from huggingface_hub import try_to_load_from_cache  # brings an HTTP client, which few models need
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        config = try_to_load_from_cache(hub_id, "config.json")
+    except HFValidationError:
+        return None  # vLLM says what is wrong with it
+    return Path(config).parent.name if isinstance(config, str) else None
+
+
+def _content_hash(path: Path) -> str:
+    """The sha256 of a file; a large one in the hub's cache is a link to one that has it as its name."""
+    target = path.resolve()
+    if path.is_symlink() and _SHA256.fullmatch(target.name):
+        return target.name
+    state = target.stat()
+    return _hash_of_state(target, state.st_size, state.st_mtime_ns)
+
+
+@lru_cache(maxsize=4096)
+def _hash_of_state(path: Path, size: int, mtime_ns: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def prompt_style(model: str) -> PromptStyle:

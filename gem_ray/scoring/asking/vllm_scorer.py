@@ -11,6 +11,7 @@ import logging
 import time
 import uuid
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -66,16 +67,20 @@ class VLLMScorer:
         prefix_caching: bool = True,
     ) -> None:
         self.model = resolve_model(model)
-        self.fingerprint = model_fingerprint(model)
         self.min_digit_mass, self.deadline_s = min_digit_mass, deadline_s
         began = time.monotonic()
         prepare_environment(self.model, use_gpu, num_threads)
+        files = ThreadPoolExecutor(1, thread_name_prefix="fingerprint")
+        hashed = files.submit(model_fingerprint, model)  # beside the load, which takes longer
+        files.shutdown(wait=False)
         self.engine, self._sampling_type = start_engine(
             self.model, use_gpu, tensor_parallel, max_model_len, prefix_caching
         )
         self.style = prompt_style(self.model)
         try:
             self._prompts = self._load_prompts()
+            hashed.result()
+            self.fingerprint = model_fingerprint(model)  # again, since a hub's model may have come only now
         except (ScorerError, OSError, ValueError):
             self.shutdown()
             raise

@@ -14,7 +14,6 @@ from gem_ray.config import GemConfig
 from gem_ray.data.images import ImageShape
 from gem_ray.data.labelled import read_labelled
 from gem_ray.scoring.asking.asker import Asker
-from gem_ray.scoring.asking.model_files import model_fingerprint
 from gem_ray.scoring.asking.patience import with_patience
 from gem_ray.scoring.asking.prompts import validate_attributes
 from gem_ray.scoring.checking.checks import DRAWN, Check
@@ -60,11 +59,10 @@ def read_sittings(config: GemConfig) -> list[Sitting]:
 async def _check(config: GemConfig, sittings: list[Sitting], attributes: tuple[str, ...]) -> Check:
     scorer = vllm_scorer(config.scoring)
     try:
-        fingerprint = model_fingerprint(config.scoring.model)
         # Remembered answers would be right, but nobody would learn how fast the model is.
         scoring = replace(config.scoring, answers_bytes=0)
         folder = Storage(config.check.output, config.storage)
-        asker = Asker(scoring, folder, attributes, scorer, fingerprint)
+        asker = Asker(scoring, folder, attributes, scorer, scorer.fingerprint)
         shown = time.monotonic()
 
         def progress(done: int, total: int) -> None:
@@ -83,7 +81,7 @@ async def _check(config: GemConfig, sittings: list[Sitting], attributes: tuple[s
         scorer.shutdown()
     return Check(
         model=config.scoring.model,
-        fingerprint=fingerprint,
+        fingerprint=scorer.fingerprint,
         source=config.check.source,
         protocol=asker.protocol,
         image_size=sittings[0].images.shape[1],

@@ -141,10 +141,14 @@ def read_checks(folder: Storage) -> list[Check]:
 
 
 def checks_of(fingerprint: str, model_folder: Path | None, folder: Storage | None) -> list[Check]:
-    """Checks of a model: those shipped with it and those in ``folder``, where a newer one counts in their place."""
+    """Checks of a model: those shipped with it and those in ``folder``, where a newer one counts in their place.
+
+    Args:
+        fingerprint: of the model; where that is a hub id, since no revision is known here, checks of any revision count
+    """
     shipped = read_checks(Storage(str(model_folder / SHIPPED), StorageConfig())) if model_folder else []
     kept = read_checks(folder) if folder else []
-    by_source = {check.source: check for check in (*shipped, *kept) if check.fingerprint == fingerprint}
+    by_source = {check.source: check for check in (*shipped, *kept) if fingerprint in (check.fingerprint, check.model)}
     return list(by_source.values())
 
 

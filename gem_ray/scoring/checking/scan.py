@@ -77,10 +77,11 @@ class PartDone:
 
 @dataclass(frozen=True)
 class Scanned:
-    """A finished scan: its table, where it is kept (in the run's ``scan`` folder), and what this sitting asked."""
+    """A finished scan: its table, where it is kept (in the run's ``scan`` folder), by whom, what this sitting asked."""
 
     table: ScoreTable
     ref: ScoresRef
+    model: str
     asked: int
     stored: int
 
@@ -119,7 +120,7 @@ def scan(config: GemConfig, run: Storage, data: Storage, app: str, model: str, p
                 progress(part, finished, plan.stop)
     table = read_parts(run, plan)
     ref = write_scores(run.child(FOLDER), table, plan.model, plan.protocol)
-    return Scanned(table, ref, asked, stored)
+    return Scanned(table, ref, plan.model, asked, stored)
 
 
 def make_plan(config: GemConfig, run: Storage, data: Storage, app: str, model: str) -> Plan:

@@ -15,11 +15,10 @@ from rich.table import Table
 from gem_ray.config import GemConfig
 from gem_ray.errors import ConfigError
 from gem_ray.graph.relations import Relations, relations_from_scores
-from gem_ray.scoring.asking.model_files import model_fingerprint
 from gem_ray.scoring.checking.rates import scan_rates
 from gem_ray.scoring.checking.scan import FOLDER, PartDone, Scanned, scan
 from gem_ray.scoring.rescoring.scores import ScoreTable
-from gem_ray.scoring.serving.application import app_name, start_scorer, stop_scorer
+from gem_ray.scoring.serving.application import app_name, served_fingerprint, start_scorer, stop_scorer
 from gem_ray.storage import Storage
 
 SHOWN_RELATIONS = 20
@@ -36,8 +35,8 @@ def run_scan(config: GemConfig) -> Scanned:
         raise ConfigError(f"scoring.scorer={config.scoring.scorer}: a scan asks the MLLM; leave it at vllm")
     run = Storage(f"{config.run.uri}/{config.run.name}", config.storage)
     data = Storage(config.data.uri, config.storage)
-    model = model_fingerprint(config.scoring.model)
     with scorer_for(config) as app, progress_bar() as bar:
+        model = served_fingerprint(config.scoring, app)
         began = time.monotonic()
         task = bar.add_task("scanning", total=None, rate="")
         fresh = 0

@@ -8,6 +8,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import ray
 from ray import serve
@@ -17,7 +18,8 @@ from ray.serve.exceptions import RayServeException
 from gem_ray.config import ScoringConfig
 from gem_ray.errors import ScorerError
 from gem_ray.placement import label_selector
-from gem_ray.scoring.asking.model_files import check_questions, resolve_model
+from gem_ray.scoring.asking.calibration import grey_request
+from gem_ray.scoring.asking.model_files import check_questions, model_fingerprint, resolve_model
 from gem_ray.scoring.serving.deployment import (
     ServedScorer,
     ServeScorer,
@@ -119,6 +121,23 @@ def change_mllm(
         _deploy(build_app(former, build_scorer, surge, former_role), former, name)
         raise
     say(f"run {run_name} is answered by {config.model} after {seconds:.0f} s")
+
+
+def served_fingerprint(config: ScoringConfig, app: str) -> str:
+    """Fingerprint of the model behind an application that is up.
+
+    A model of the hub may have another revision on the replicas' nodes than here, or be there only: its answer to one
+    question says which it is, and without an answer what is known here stands for it.
+    """
+    known = model_fingerprint(config.model)
+    if Path(resolve_model(config.model)).is_dir():
+        return known
+    try:
+        (answer,) = asyncio.run(ServeScorer(app, config.deadline_s).score([grey_request("male")]))
+    except ScorerError as error:
+        log.warning("the MLLM did not say which revision of %s it is: %s", config.model, error)
+        return known
+    return answer.model or known
 
 
 def stop_scorer(run_name: str) -> None:

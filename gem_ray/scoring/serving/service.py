@@ -13,10 +13,10 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 
 from gem_ray.config import GemConfig
-from gem_ray.scoring.asking.model_files import check_questions, model_fingerprint
+from gem_ray.scoring.asking.model_files import check_questions
 from gem_ray.scoring.rescoring.rescorer import START_S, start_rescorer
 from gem_ray.scoring.rescoring.rescorer_client import stop_rescorer
-from gem_ray.scoring.serving.application import Waiting, start_scorer, stop_scorer
+from gem_ray.scoring.serving.application import Waiting, served_fingerprint, start_scorer, stop_scorer
 from gem_ray.storage import Storage
 
 PLACE_S = 60.0  # Serve itself takes some 5 s to start
@@ -98,7 +98,7 @@ class _Start:
         config = self._config
         app = start_scorer(config.scoring, config.run.name, role=config.placement.mllm, waiting=self.waiting)
         if not self.waiting.given_up.is_set():
-            start_rescorer(config, self._run, self._data, app, model_fingerprint(config.scoring.model))
+            start_rescorer(config, self._run, self._data, app, served_fingerprint(config.scoring, app))
 
     def _look_at(self, done: Future[None]) -> None:
         error = done.exception()

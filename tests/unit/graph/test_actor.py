@@ -181,6 +181,39 @@ def test_failed_snapshot_costs_nothing_but_the_snapshot(tmp_path, monkeypatch, c
     assert store.snapshot(None).digest() == digest
 
 
+@pytest.mark.parametrize("fault", [OSError(5, "Input/output error"), ZeroDivisionError("a bug")])
+def test_a_load_that_fails_in_any_way_lets_go_of_the_folder(tmp_path, monkeypatch, fault):
+    monkeypatch.setattr("gem_ray.graph.journal.LOCK_WAIT_S", 0.1)
+    store = open_store(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr("gem_ray.graph.actor.newest", lambda *_: (_ for _ in ()).throw(fault))
+        for _ in range(2):
+            with pytest.raises(type(fault)):
+                store.snapshot(None)
+    assert store.snapshot(None).version == 0
+
+
+def test_old_versions_that_cannot_be_deleted_fail_no_push_and_go_with_a_later_one(tmp_path, monkeypatch, caplog):
+    store = open_store(tmp_path, replace(CONFIG, snapshot_every_pushes=1, max_staleness=1, keep_versions=2))
+    unlink = Path.unlink
+
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        if path.name.startswith("journal-"):
+            raise OSError(5, "Input/output error")
+        unlink(path, missing_ok)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", refuse)
+        push_many(store, 4)
+    assert "old versions stay until the next snapshot is written: cannot delete" in caplog.text
+    assert "stays without a snapshot" not in caplog.text
+    assert (tmp_path / "graph" / "journal-000000000000").exists()
+    assert store.push(make_push(5, 4)).version == 5
+    assert sorted(path.name[-1] for path in (tmp_path / "graph").glob("journal-*")) == ["3", "4", "5"]
+    crash(store)
+    assert open_store(tmp_path).snapshot(None).version == 5
+
+
 def test_graph_of_other_attributes_is_refused_with_both_lists(tmp_path):
     store = open_store(tmp_path)
     push_many(store, 1)

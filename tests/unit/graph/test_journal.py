@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from gem_ray.config import StorageConfig
-from gem_ray.errors import GraphError
+from gem_ray.errors import GraphError, StorageError
 from gem_ray.graph import journal as journal_module
 from gem_ray.graph.journal import FileJournal, ObjectJournal
 from gem_ray.graph.record import Record
@@ -150,6 +151,34 @@ def test_leftovers_of_killed_writes_are_removed(tmp_path):
     (tmp_path / ".tmp-abc").write_bytes(b"half a snapshot")
     open_journal("files", tmp_path)
     assert not (tmp_path / ".tmp-abc").exists()
+
+
+def test_a_fault_while_the_folder_is_opened_does_not_keep_it_held(tmp_path, monkeypatch):
+    monkeypatch.setattr(journal_module, "LOCK_WAIT_S", 0.1)
+    (tmp_path / ".tmp-abc").mkdir()  # cannot be unlinked
+    for _ in range(2):
+        with pytest.raises(StorageError, match=f"cannot open {tmp_path}"):
+            FileJournal(tmp_path)
+    (tmp_path / ".tmp-abc").rmdir()
+    open_journal("files", tmp_path).close()
+
+
+def test_faults_of_the_disk_are_storage_errors_that_name_the_path(tmp_path):
+    folder = tmp_path / "graph"
+    journal = open_journal("files", folder)
+    journal.append(make_record(1))
+    journal.roll(1)
+    oldest = folder / "journal-000000000000"
+    oldest.unlink()
+    oldest.mkdir()
+    with pytest.raises(StorageError, match=f"cannot read {oldest}: Is a directory"):
+        journal.read(0)
+    with pytest.raises(StorageError, match=f"cannot delete {oldest}"):
+        journal.drop(1)
+    shutil.rmtree(folder)
+    for use in (journal.read, journal.drop, journal.open):
+        with pytest.raises(StorageError, match=f"cannot list {folder}: No such file"):
+            use(0)
 
 
 def test_full_disk_refuses_the_record_and_keeps_the_rest(tmp_path):

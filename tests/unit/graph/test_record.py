@@ -9,7 +9,7 @@ import pytest
 
 from gem_ray.errors import GraphError
 from gem_ray.graph.disgraph import DisGraph
-from gem_ray.graph.record import HEADER_BYTES, Record, parse
+from gem_ray.graph.record import HEADER_BYTES, SECTOR_BYTES, Record, parse
 from gem_ray.messages.graph import EdgeUpdate, EvidenceKind, Push, ScoresRef
 
 ATTRIBUTES = ("male", "beard")
@@ -102,6 +102,38 @@ def test_zeros_after_the_last_frame_are_a_torn_write():
     assert parse(frame + bytes(100), "here") == ([make_record()], len(frame))
     with pytest.raises(GraphError, match="damaged"):
         parse(frame + bytes(HEADER_BYTES) + frame, "here")
+
+
+def long_record(version: int, length: int) -> Record:
+    """A record whose frame has ``length`` bytes."""
+    record = make_record(version, operation_id="")
+    return make_record(version, operation_id="x" * (length - len(record.to_bytes())))
+
+
+def test_a_last_frame_whose_later_sectors_were_never_written_is_torn():
+    first, last = long_record(1, 700), long_record(2, 2000)
+    data = first.to_bytes() + last.to_bytes()
+    for written in range(2 * SECTOR_BYTES, len(data), SECTOR_BYTES):
+        assert parse(data[:written] + bytes(len(data) - written), "here") == ([first], 700)
+
+
+@pytest.mark.parametrize("written", [2 * SECTOR_BYTES - 1, 2 * SECTOR_BYTES + 1, 2690, 2699])
+def test_zeros_from_within_a_sector_on_are_damage(written):
+    data = long_record(1, 700).to_bytes() + long_record(2, 2000).to_bytes()
+    with pytest.raises(GraphError, match="here is damaged at byte 700"):
+        parse(data[:written] + bytes(len(data) - written), "here")
+
+
+def test_zeros_that_reach_back_into_an_earlier_frame_are_damage():
+    data = long_record(1, 1400).to_bytes() + long_record(2, 1000).to_bytes()
+    with pytest.raises(GraphError, match="here is damaged at byte 0"):
+        parse(data[: 2 * SECTOR_BYTES] + bytes(len(data) - 2 * SECTOR_BYTES), "here")
+
+
+def test_one_zero_at_the_end_is_damage_also_where_a_sector_begins_with_it():
+    frame = long_record(1, 2 * SECTOR_BYTES + 1).to_bytes()
+    with pytest.raises(GraphError, match="here is damaged at byte 0"):
+        parse(frame[:-1] + bytes(1), "here")
 
 
 def test_record_of_another_schema_is_refused():

@@ -7,6 +7,7 @@ import time
 import numpy as np
 import pytest
 import torch
+from ray.exceptions import RayTaskError
 
 from gem_ray.errors import GraphError, ScorerError
 from gem_ray.graph.disgraph import DisGraph
@@ -82,6 +83,23 @@ def test_an_absent_store_is_seen_as_silence_and_found_again():
         absent.clear()
         wait_until(lambda: poller.take() is not None)
         assert poller.silence_s < 0.5
+    finally:
+        poller.close()
+
+
+def test_an_error_in_the_store_that_is_not_ours_is_shown_and_outlived():
+    answers = threading.Event()
+
+    def fetch(newer_than):
+        if not answers.is_set():
+            raise RayTaskError("snapshot", "OSError: bad sector", OSError("bad sector")).as_instanceof_cause()
+        return make_relations()
+
+    poller = make_poller(fetch)
+    try:
+        wait_until(lambda: "OSError: bad sector" in poller.last_error)
+        answers.set()
+        wait_until(lambda: poller.take() is not None)
     finally:
         poller.close()
 

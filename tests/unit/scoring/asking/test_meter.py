@@ -13,6 +13,7 @@ from gem_ray.scoring.asking.prompts import missing
 
 GOOD = ScoreAnswer(probabilities=(1.0, 0, 0, 0, 0, 0), digit_mass=1.0, prompt_tokens=80, cached_tokens=64)
 STORED = ScoreAnswer(probabilities=(1.0, 0, 0, 0, 0, 0), digit_mass=1.0, stored=True)
+STORED_DOUBT = ScoreAnswer(probabilities=None, digit_mass=0.1, failure="low_digit_mass", stored=True)
 
 
 class Clock:
@@ -31,6 +32,13 @@ def test_a_question_is_under_way_until_it_ends() -> None:
     assert meter.cost == Cost(asked=3, answered=1, failed=1, under_way=1)
     meter.end([STORED])
     assert meter.cost == Cost(asked=2, answered=1, failed=1, stored=1)
+
+
+def test_a_stored_answer_with_too_little_on_the_digits_is_stored_and_has_not_failed() -> None:
+    meter = CostMeter(0.0, 0.0, Clock())
+    meter.send(3)
+    meter.end([STORED_DOUBT, STORED_DOUBT, missing("no_digit")])
+    assert meter.cost == Cost(asked=1, failed=1, stored=2)
 
 
 def test_questions_given_up_are_neither_answered_nor_failed() -> None:
@@ -83,8 +91,9 @@ def test_the_invariant_holds_through_any_course_of_events() -> None:
             under_way += number
         elif number <= under_way:
             under_way -= number
-            answers = [rng.choice((GOOD, STORED, missing("no_digit"))) for _ in range(number)]
+            answers = [rng.choice((GOOD, STORED, STORED_DOUBT, missing("no_digit"))) for _ in range(number)]
             meter.end(answers) if kind == "end" else meter.give_up(number)
         cost = meter.cost
         assert cost.asked == cost.answered + cost.failed + cost.under_way
         assert cost.under_way == under_way
+        assert min(cost.asked, cost.answered, cost.failed, cost.stored) >= 0

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,13 @@ from gem_ray.scoring.asking.model_files import (
 from gem_ray.scoring.asking.prompts import PromptStyle
 from gem_ray.scoring.checking.checks import checks_of
 from serve.app import builder
+from tests.unit.scoring.asking.small_hub_cache import keep_in_hub_cache
+
+
+@pytest.fixture
+def hub_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    return tmp_path
 
 
 def test_a_path_that_does_not_exist_is_refused_with_value_and_remedy() -> None:
@@ -60,6 +69,92 @@ def test_a_model_with_other_weights_has_another_fingerprint(tmp_path: Path) -> N
     assert before == model_fingerprint(str(tmp_path))
     (tmp_path / "model.safetensors").write_bytes(b"\0" * 999 + b"\1")
     assert model_fingerprint(str(tmp_path)) != before
+
+
+def test_a_model_that_differs_only_at_the_end_of_its_weights_has_another_fingerprint(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    weights = bytes(9_000_000)
+    (tmp_path / "model.safetensors").write_bytes(weights)
+    before = model_fingerprint(str(tmp_path))
+    (tmp_path / "model.safetensors").write_bytes(weights[:-1] + b"\1")
+    assert model_fingerprint(str(tmp_path)) != before
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "pytorch_model-00001-of-00002.bin",
+        "model.pt",
+        "merges.txt",
+        "tokenizer.model",
+        "tokenizer.model.v3",
+        "chat_template.jinja",
+        "additional_chat_templates/tools.jinja",
+    ],
+)
+def test_every_file_that_decides_an_answer_is_part_of_the_fingerprint(tmp_path: Path, name: str) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    found = [model_fingerprint(str(tmp_path))]
+    for content in ("one", "two, longer"):
+        (tmp_path / name).write_text(content)
+        found.append(model_fingerprint(str(tmp_path)))
+    assert len(set(found)) == 3
+
+
+def test_files_for_people_and_checks_are_no_part_of_the_fingerprint(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    before = model_fingerprint(str(tmp_path))
+    (tmp_path / "checks").mkdir()
+    for name in ("README.md", ".gitattributes", "LICENSE", "checks/photos.json"):
+        (tmp_path / name).write_text("words")
+    assert model_fingerprint(str(tmp_path)) == before
+
+
+def test_a_file_that_looks_as_it_did_is_not_read_again(tmp_path: Path) -> None:
+    weights = tmp_path / "model.safetensors"
+    (tmp_path / "config.json").write_text("{}")
+    weights.write_bytes(b"one")
+    state = weights.stat()
+    before = model_fingerprint(str(tmp_path))
+    weights.write_bytes(b"two")
+    os.utime(weights, ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert model_fingerprint(str(tmp_path)) == before
+    os.utime(weights, ns=(state.st_atime_ns, state.st_mtime_ns + 1))
+    assert model_fingerprint(str(tmp_path)) != before
+
+
+def test_a_link_to_a_blob_with_a_sha256_as_its_name_is_as_good_as_the_file(tmp_path: Path) -> None:
+    plain, linked, blobs = (tmp_path / name for name in ("a/model", "b/model", "b/blobs"))
+    for folder in (plain, linked, blobs):
+        folder.mkdir(parents=True)
+    for name, content in (("config.json", b"{}"), ("model.safetensors", b"weights")):
+        (plain / name).write_bytes(content)
+        blob = blobs / hashlib.sha256(content).hexdigest()
+        blob.write_bytes(content)
+        (linked / name).symlink_to(blob)
+    assert model_fingerprint(str(linked)) == model_fingerprint(str(plain))
+    blob.write_bytes(b"not even read")
+    assert model_fingerprint(str(linked)) == model_fingerprint(str(plain))
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    fault = OSError(13, "Permission denied", str(tmp_path / "config.json"))
+    monkeypatch.setattr("hashlib.file_digest", lambda *_: (_ for _ in ()).throw(fault))
+    with pytest.raises(ScorerError, match=r"cannot be read .*Permission denied.*config\.json"):
+        model_fingerprint(str(tmp_path))
+
+
+def test_a_model_of_the_hub_is_known_by_its_revision_once_it_is_on_this_machine(hub_cache: Path) -> None:
+    assert model_fingerprint("org/vlm") == "org/vlm"
+    found = {"org/vlm"}
+    for revision in ("0123456789abcdef" * 2 + "01234567", "f" * 40):
+        keep_in_hub_cache(hub_cache, "org/vlm", revision)
+        found.add(model_fingerprint("org/vlm"))
+    assert found == {"org/vlm", "org/vlm-0123456789abcdef", "org/vlm-ffffffffffffffff"}
+    assert model_fingerprint("org/other") == "org/other"
+    assert model_fingerprint("org/not--an.id") == "org/not--an.id"
 
 
 def test_the_shipped_serve_config_builds_and_opens_no_port_to_others() -> None:

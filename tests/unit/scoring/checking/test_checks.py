@@ -83,6 +83,13 @@ def test_only_the_models_own_checks_count_and_a_kept_one_replaces_the_shipped_on
     assert found["photos"].at_chance == ()
 
 
+def test_a_model_of_the_hub_whose_revision_is_not_known_here_has_the_checks_of_any(folder: Storage):
+    write_check(folder, replace(make_check("photos", fingerprint="org/m-ffffffffffffffff"), model="org/m"))
+    write_check(folder, replace(make_check("faces", fingerprint="org/other"), model="org/other"))
+    assert [check.source for check in checks_of("org/m", None, folder)] == ["photos"]
+    assert [check.source for check in checks_of("org/m-0000000000000000", None, folder)] == []
+
+
 def test_a_check_of_these_very_images_decides():
     checks = [make_check("data/a", BAD), make_check("data/b", GOOD)]
     warning = warning_about(checks, "org/m", "data/a/img_align_celeba", None)
