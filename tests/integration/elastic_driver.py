@@ -42,34 +42,23 @@ def drive(settings: dict[str, str]) -> None:
 
 
 def write_ledger(folder: Path) -> None:
-    """From here on this process writes down which records each of its lanes takes at each step."""
+    """From here on this process writes down which records each of its lanes trains on at each step."""
     import ray.train
 
     from gem_ray.train import worker
 
-    open_loaders = worker.open_loaders
+    lane_inputs = worker.lane_inputs
     world = ray.train.get_context().get_world_size()
+    path = folder / f"{os.getpid()}.jsonl"
 
-    def opened(config, lanes, num_lanes):
-        path = folder / f"{os.getpid()}.jsonl"
+    def noting(config, parts, feed, loaders, batches, step, lanes):
+        time.sleep(PAUSE_S[world])
+        with path.open("a") as file:
+            for lane, batch in zip(lanes, batches):
+                file.write(json.dumps({"step": step, "lane": lane, "world": world, "ids": batch.index.tolist()}) + "\n")
+        return lane_inputs(config, parts, feed, loaders, batches, step, lanes)
 
-        def noted(loader, lane):
-            batches = loader.batches
-
-            def noting(start):
-                for step, batch in enumerate(batches(start), start):
-                    time.sleep(PAUSE_S[world] / len(lanes))
-                    line = {"step": step, "lane": lane, "world": world, "ids": batch.index.tolist()}
-                    with path.open("a") as file:
-                        file.write(json.dumps(line) + "\n")
-                    yield batch
-
-            loader.batches = noting
-            return loader
-
-        return [noted(loader, lane) for loader, lane in zip(open_loaders(config, lanes, num_lanes), lanes)]
-
-    worker.open_loaders = opened
+    worker.lane_inputs = noting  # batches are made ahead, also such as no step takes any more
 
 
 if __name__ == "__main__":
