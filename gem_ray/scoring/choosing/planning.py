@@ -99,9 +99,10 @@ def plan_round(
             spent = len(plan.sample_attributes) * cost
         elif kind == "traversals":
             cost = config.traversal_images * config.traversal_steps * wordings
-            pairs = selectors.traversals.pairs(values[EvidenceKind.TRAVERSALS], cost, share)
-            plan = replace(plan, traversed=_with_own(pairs, None if share is None else share // cost))
-            spent = _num_columns(plan.traversed) * cost
+            # Of each source its own attribute is asked about too.
+            pairs = selectors.traversals.pairs(values[EvidenceKind.TRAVERSALS], cost, share, cost_per_source=cost)
+            plan = replace(plan, traversed=pairs)
+            spent = (len(pairs) + len({source for source, _ in pairs})) * cost
         elif kind == "judgements":
             cost = offers.judgement_cost
             plan = replace(plan, judged=selectors.judgements.pairs(values[EvidenceKind.JUDGEMENTS], cost, share))
@@ -115,16 +116,3 @@ def plan_round(
             spent = len(chosen) * images * wordings
         left = None if left is None else left - spent
     return plan
-
-
-def _num_columns(pairs: Pairs) -> int:
-    """Attributes asked about over all traversals: each pair's target, and once for each source its own."""
-    return len(pairs) + len({source for source, _ in pairs})
-
-
-def _with_own(pairs: Pairs, limit: int | None) -> Pairs:
-    """As many of the first pairs as the limit of columns allows."""
-    kept = pairs
-    while limit is not None and _num_columns(kept) > limit:
-        kept = kept[:-1]
-    return kept

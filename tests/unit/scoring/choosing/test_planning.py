@@ -76,3 +76,19 @@ def test_no_more_images_are_planned_than_there_are() -> None:
 def test_the_most_valuable_pairs_are_traversed() -> None:
     found = plan(36, round_images=0, sample_images=0, policy="value")
     assert found.traversed == ((3, 2), (3, 1), (3, 0), (2, 3))
+
+
+@pytest.mark.parametrize("policy", ["round_robin", "everything"])
+@pytest.mark.parametrize("n", [2, 3, 6])
+@pytest.mark.parametrize("columns", [2, 3, 5, 8])
+def test_every_pair_is_traversed_in_turn_however_few_fit_a_round(policy: str, n: int, columns: int) -> None:
+    config = ScoringConfig(policy=policy, round_images=0, sample_images=0, traversal_images=2, traversal_steps=3)
+    selectors, values = Selectors.of(policy, n, 0), dict.fromkeys(EvidenceKind, 1.0 - np.eye(n))
+    offers = Offers(num_images=0, new_checkpoint=True, judgement_cost=4)
+    counts = np.zeros((n, n), dtype=int)
+    for _ in range(n * (n - 1)):
+        for pair in plan_round(selectors, values, offers, config, 6 * columns).traversed:
+            counts[pair] += 1
+    asked = counts[~np.eye(n, dtype=bool)]
+    assert asked.min() >= 1
+    assert np.ptp(asked) <= 1
