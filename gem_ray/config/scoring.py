@@ -62,7 +62,8 @@ class ScoringConfig:
     policy: str = "value"
     """What later rounds ask about: ``value`` (what matters most), ``round_robin``, ``uniform`` or ``everything``."""
     questions_per_minute: int = 0
-    """Questions that later rounds may ask a minute; 0 sets no bound."""
+    """Questions that later rounds may ask a minute; 0 sets no bound. One that is too small for any look at the model's
+    own images is warned of."""
     answers_bytes: int = 256_000_000
     """Size of the run's store of answers; the oldest are dropped first, and 0 keeps none."""
     price_per_million_tokens: float = 0.0
@@ -72,9 +73,9 @@ class ScoringConfig:
     round_images: int = 128
     """New data images scored in one later round; 0 scores none after the first scan."""
     traversal_images: int = 16
-    """Start images of the traversals scored in one later round; 0 looks at none."""
+    """Start images of the traversals scored in one later round, fewer within a budget; 0 looks at none."""
     sample_images: int = 128
-    """Random images of the newest checkpoint scored in one later round; 0 looks at none."""
+    """Random images of the newest checkpoint scored in one later round, fewer within a budget; 0 looks at none."""
     traversal_steps: int = 5
     """Positions of a node in one traversal."""
     round_every_s: float = 20.0

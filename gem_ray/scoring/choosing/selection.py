@@ -195,13 +195,16 @@ class Selector:
             self.turn += 1
         return tuple(sorted(chosen))
 
-    def pairs(self, values: NDArray[np.float64], cost_per_pair: int, budget: int | None) -> tuple[tuple[int, int], ...]:
+    def pairs(
+        self, values: NDArray[np.float64], cost_per_pair: int, budget: int | None, cost_per_source: int = 0
+    ) -> tuple[tuple[int, int], ...]:
         """Which directed pairs (source, target) to ask about, each by itself.
 
         Args:
             values: [n, n] from ``edge_values``
             cost_per_pair: questions of one pair
             budget: as above
+            cost_per_source: questions that each different source costs once more
 
         Returns:
             different pairs, the most valuable first under ``value`` (which leaves out those worth nothing)
@@ -216,8 +219,14 @@ class Selector:
             self.turn += 1
         else:
             order = [(self.turn + k) % total for k in range(limit)]
-            self.turn += limit
-        return tuple(self._pairs[k] for k in order)
+        chosen = [self._pairs[k] for k in order]
+        while budget is not None and chosen:
+            if len(chosen) * cost_per_pair + len({source for source, _ in chosen}) * cost_per_source <= budget:
+                break
+            chosen.pop()
+        if self.policy in ("round_robin", "everything"):  # by those that are asked: the cycle would skip the others
+            self.turn += len(chosen)
+        return tuple(chosen)
 
     def _draw(self) -> np.random.Generator:
         return np.random.default_rng([self.seed, self.turn])

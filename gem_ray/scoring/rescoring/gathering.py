@@ -85,11 +85,11 @@ class Gatherer:
         self.evicted = 0
         self.order_gap = np.full((len(attributes), len(attributes)), np.nan)
 
-    async def look_at_samples(self, step: int, columns: Sequence[int]) -> None:
+    async def look_at_samples(self, step: int, columns: Sequence[int], num_images: int) -> None:
         """Ask about random images of the newest checkpoint, others for every checkpoint."""
         if not columns:
             return
-        drawn = await asyncio.to_thread(self._samples.draw, self._config.sample_images, step)
+        drawn = await asyncio.to_thread(self._samples.draw, num_images, step)
         if drawn is None or not await self._fresh(drawn.graph_version):
             return
         before = self._asker.cost
@@ -98,13 +98,13 @@ class Gatherer:
         pairs = list(permutations(columns, 2))
         await self._publisher.publish_samples(drawn, probabilities, pairs, cost_since(before, self._asker.cost))
 
-    async def look_at_traversals(self, step: int, pairs: Pairs) -> None:
+    async def look_at_traversals(self, step: int, pairs: Pairs, num_starts: int) -> None:
         """Ask how each target follows when its source's node moves, from other start images for every checkpoint."""
         if not pairs:
             return
-        last_start = max(0, self._images.count - self._config.traversal_images)
+        last_start = max(0, self._images.count - num_starts)
         start = int(np.random.default_rng([step, 5]).integers(last_start + 1))
-        stop = min(self._images.count, start + self._config.traversal_images)
+        stop = min(self._images.count, start + num_starts)
         index, images = await asyncio.to_thread(self._images.read, start, stop)
         sources = sorted({source for source, _ in pairs})
         drawn = await asyncio.to_thread(self._traversals.draw, images, sources)

@@ -28,7 +28,7 @@ from gem_ray.scoring.asking.asker import Asker, ModelChanged
 from gem_ray.scoring.asking.costs import cost_since
 from gem_ray.scoring.asking.scorer import Scorer
 from gem_ray.scoring.choosing.budget import QuestionBudget
-from gem_ray.scoring.choosing.planning import Offers, RoundPlan, Selectors, plan_round
+from gem_ray.scoring.choosing.planning import Offers, RoundPlan, Selectors, plan_round, too_small_for_looks
 from gem_ray.scoring.choosing.selection import edge_values
 from gem_ray.scoring.choosing.signals import weights_of
 from gem_ray.scoring.choosing.training_signals import SignalSource
@@ -93,6 +93,8 @@ class Rescoring:
             samples=samples,
         )
         self._budget = QuestionBudget(config.questions_per_minute, clock)
+        if reason := too_small_for_looks(config):
+            log.warning(reason)
         self._selectors: Selectors | None = None
         self._phase = "starting"
         self._rounds = 0
@@ -170,8 +172,8 @@ class Rescoring:
         step = await self._persist(partial(asyncio.to_thread, self._checkpoints.newest_step))
         plan = await self._persist(partial(self._plan, step))
         before = self._asker.cost
-        await self._persist(partial(self._gatherer.look_at_samples, step, plan.sample_attributes))
-        await self._persist(partial(self._gatherer.look_at_traversals, step, plan.traversed))
+        await self._persist(partial(self._gatherer.look_at_samples, step, plan.sample_attributes, plan.num_samples))
+        await self._persist(partial(self._gatherer.look_at_traversals, step, plan.traversed, plan.num_starts))
         await self._persist(partial(self._gatherer.judge, plan.judged))
         self._seen_step = step if plan.sample_attributes or plan.traversed else self._seen_step
         self._published = self._asker.cost  # looks and judgements carry their own cost

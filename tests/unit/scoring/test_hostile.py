@@ -163,7 +163,7 @@ def harness(
     while (store.graph.strength[0, 1]) < 0.4:  # the cap holds for honest evidence too
         push = replace(scored(attributes), push_id=f"again-{store.graph.version}", base_version=store.graph.version)
         assert store.push(push, 1.0).applied
-    config = ScoringConfig(sample_images=OrderingImages.count, traversal_images=0)
+    config = ScoringConfig()
 
     def count(name: str, amount: float, **labels: str) -> None:
         assert amount >= 0
@@ -231,7 +231,7 @@ def test_a_name_that_gives_orders_moves_its_own_edge_only_and_by_no_more_than_th
 def test_images_that_give_orders_change_only_what_was_asked_about_them(tmp_path: Path) -> None:
     parts = harness(tmp_path, HONEST)
     before = parts.store.graph
-    asyncio.run(parts.gatherer.look_at_samples(7, [0, 1]))
+    asyncio.run(parts.gatherer.look_at_samples(7, [0, 1], OrderingImages.count))
     after = parts.store.graph
     assert after.version == before.version + 1
     assert faults(before, after, asked={(0, 1), (1, 0)}) == []
@@ -311,7 +311,7 @@ def test_an_answer_that_is_no_distribution_changes_nothing(answer: ScoreAnswer, 
     before = parts.store.graph
     asyncio.run(parts.gatherer.judge([(0, 1)]))
     assert parts.store.graph.digest() == before.digest(), "a judgement was made of nothing"
-    asyncio.run(parts.gatherer.look_at_samples(7, [0, 1]))
+    asyncio.run(parts.gatherer.look_at_samples(7, [0, 1], OrderingImages.count))
     cost, after = parts.asker.cost, parts.store.graph
     assert (cost.failed, cost.answered) == (4 + 2 * OrderingImages.count, 0)
     assert faults(before, after, asked={(0, 1), (1, 0)}) == []

@@ -389,6 +389,26 @@ def test_rounds_keep_to_the_budget_of_questions(run: Storage) -> None:
     assert 60 <= len(scorer.asked) - 200 * 6 <= 60 + now[0]
 
 
+def test_within_a_budget_fewer_images_of_the_model_are_looked_at_and_the_evidence_says_how_many(run: Storage) -> None:
+    store = MemoryStore()
+    rescoring = make_rescoring(
+        run, store, ScriptedScorer(true_answer), traversals=ScriptedTraversals(500), questions_per_minute=300
+    )
+    run_until(rescoring, lambda: rescoring.status().rounds >= 1)
+    observations = {push.kind: {edge.num_observations for edge in push.edges} for push in store.pushes}
+    assert observations[EvidenceKind.SAMPLES] == {32}
+    assert observations[EvidenceKind.TRAVERSALS] == {10}
+    assert rescoring.status().cost.asked <= 200 * 6 + 300
+
+
+def test_a_budget_too_small_for_a_look_at_the_model_is_warned_of_once(run: Storage, caplog: Any) -> None:
+    rescoring = make_rescoring(
+        run, MemoryStore(), ScriptedScorer(true_answer), traversals=ScriptedTraversals(500), questions_per_minute=60
+    )
+    run_until(rescoring, lambda: rescoring.status().rounds >= 3)
+    assert caplog.text.count("scoring.questions_per_minute=60 is too little to look at the model's own images") == 1
+
+
 def test_another_model_is_scored_anew_and_its_table_kept_apart(run: Storage) -> None:
     answering = ["scripted"]
     scorer = ScriptedScorer(lambda request: replace(true_answer(request), model=answering[0]))
