@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -23,9 +24,12 @@ from gem_ray.parquet_bytes import read_table
 from gem_ray.scoring.asking.prompts import NUM_DIGITS, PROMPT_VERSION
 from gem_ray.storage import Storage
 
+log = logging.getLogger(__name__)
+
 FOLDER = "scores"
+HASH_DIGITS = 12  # of a table's sha256 in its name
 SCHEMA_VERSION = "2"
-KEPT_TABLES = 10  # a later table holds every row of an earlier one; readers of a version just left need a moment
+KEPT_TABLES = 10  # a later table begins with the rows of an earlier one, which is read from it, see ``read_scores``
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,11 @@ class ScoreTable:
     def mean_digit_mass(self) -> float | None:
         """Over all questions that were asked, None before the first."""
         return float(self.digit_mass[self.asked].mean()) if self.asked.any() else None
+
+    def first(self, num_images: int) -> ScoreTable:
+        """The images that were asked about first."""
+        part = slice(num_images)
+        return ScoreTable(self.attributes, self.index[part], self.probabilities[part], self.digit_mass[part])
 
     @staticmethod
     def empty(attributes: Sequence[str]) -> ScoreTable:
@@ -124,7 +133,7 @@ def write_scores(run: Storage, table: ScoreTable, model: str, protocol: str = PR
     sha = hashlib.sha256(data).hexdigest()
     # By the number of answers: each later table of one model and protocol has more.
     prefix = f"{FOLDER}/scores_{hashlib.sha256(f'{model} {protocol}'.encode()).hexdigest()[:8]}_"
-    name = f"{prefix}{int(table.asked.sum()):012d}_{sha[:12]}.parquet"
+    name = f"{prefix}{int(table.asked.sum()):012d}_{sha[:HASH_DIGITS]}.parquet"
     run.write_bytes(name, data)
     for old in [other for other in run.list(FOLDER) if other.startswith(prefix) and other != name][: 1 - KEPT_TABLES]:
         run.delete(old)
@@ -134,18 +143,43 @@ def write_scores(run: Storage, table: ScoreTable, model: str, protocol: str = PR
 def read_scores(run: Storage, ref: ScoresRef) -> ScoreTable:
     """The table a ``ScoresRef`` names.
 
+    Of one that later tables have replaced (a checkpoint or an earlier version of the graph may name it) the images come
+    from the oldest of those that are kept: what could not be read of them then may have been answered since.
+
     Raises:
-        DataError: it is missing, or its bytes do not match the reference's sha256
+        DataError: it is missing with all that replaced it, or its bytes do not match the reference's sha256
     """
     try:
         data, found = run.read_hashed(ref.uri, ref.sha256)
     except FileNotFoundError as error:
-        raise DataError(
-            f"the score table {run.uri}/{ref.uri} is gone; the newest graph of the store names a newer one"
-        ) from error
+        successor = _successor(run, ref)
+        if successor is None:
+            raise DataError(
+                f"the score table {run.uri}/{ref.uri} is gone, and no later one holds its {ref.num_images:,} images; "
+                "restore the folder, or start a new run"
+            ) from error
+        return successor
     if found != ref.sha256:
         raise DataError(f"the score table {run.uri}/{ref.uri} does not match its sha256: the file is damaged")
     return _decode(data, f"{run.uri}/{ref.uri}")[0]
+
+
+def _successor(run: Storage, ref: ScoresRef) -> ScoreTable | None:
+    prefix = ref.uri.rsplit("_", 2)[0] + "_"
+    for name in run.list(FOLDER):
+        if not name.startswith(prefix) or name < ref.uri:
+            continue
+        try:
+            data = run.read_bytes(name)
+        except FileNotFoundError:
+            continue  # replaced in turn
+        if not name.endswith(f"_{hashlib.sha256(data).hexdigest()[:HASH_DIGITS]}.parquet"):
+            continue
+        table = _decode(data, f"{run.uri}/{name}")[0]
+        if len(table.index) >= ref.num_images:
+            log.info("%s has been replaced: its %d images are read from %s", ref.uri, ref.num_images, name)
+            return table.first(ref.num_images)
+    return None
 
 
 def newest_scores(

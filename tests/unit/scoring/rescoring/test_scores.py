@@ -10,10 +10,13 @@ import pytest
 
 from gem_ray.config import StorageConfig
 from gem_ray.errors import DataError
+from gem_ray.graph.disgraph import DisGraph
+from gem_ray.messages.graph import ScoresRef
 from gem_ray.scoring.asking.prompts import missing
 from gem_ray.scoring.asking.scripted import answer_of_value
-from gem_ray.scoring.rescoring.scores import ScoreTable, newest_scores, read_scores, write_scores
+from gem_ray.scoring.rescoring.scores import KEPT_TABLES, ScoreTable, newest_scores, read_scores, write_scores
 from gem_ray.storage import Storage
+from gem_ray.train.relation_source import load_relations
 
 ATTRIBUTES = ("male", "5 o'clock shadow")
 
@@ -60,6 +63,36 @@ def test_a_table_that_is_gone_is_named(run: Storage) -> None:
     ref = write_scores(run, make_table(5), "model-a")
     with pytest.raises(DataError, match=r"scores/nothing\.parquet"):
         read_scores(run, replace(ref, uri="scores/nothing.parquet"))
+
+
+@pytest.fixture
+def replaced(run: Storage) -> ScoresRef:
+    """A table of two images that is gone: as many later ones as are kept have come since."""
+    refs = [write_scores(run, make_table(images), "model-a") for images in range(2, 2 + KEPT_TABLES + 1)]
+    assert not run.exists(refs[0].uri)
+    return refs[0]
+
+
+def test_a_table_that_later_ones_have_replaced_is_read_from_them(run: Storage, replaced: ScoresRef) -> None:
+    found, wanted = read_scores(run, replaced), make_table(2)
+    np.testing.assert_array_equal(found.index, wanted.index)
+    np.testing.assert_allclose(found.probabilities, wanted.probabilities, atol=1e-7)
+
+
+def test_a_run_goes_on_from_a_graph_whose_table_was_replaced(run: Storage, replaced: ScoresRef) -> None:
+    relations = load_relations(run, replace(DisGraph.empty(ATTRIBUTES), scores=replaced))
+    assert relations.index.tolist() == [100, 101]
+
+
+def test_neither_a_damaged_table_nor_one_of_another_model_stands_for_one_that_is_gone(
+    run: Storage, replaced: ScoresRef
+) -> None:
+    write_scores(run, make_table(30), "model-b")
+    for name in run.list("scores"):
+        if name.startswith(replaced.uri.rsplit("_", 2)[0]):
+            run.write_bytes(name, run.read_bytes(name)[:-1])
+    with pytest.raises(DataError, match="no later one holds its 2 images"):
+        read_scores(run, replaced)
 
 
 def test_the_largest_table_of_the_same_model_and_attributes_is_gone_on_from(run: Storage) -> None:
