@@ -35,7 +35,7 @@ from gem_ray.scoring.choosing.training_signals import SignalSource
 from gem_ray.scoring.rescoring.gathering import Gatherer, Images, SampleSource, TraversalSource
 from gem_ray.scoring.rescoring.judgements import pair_requests
 from gem_ray.scoring.rescoring.publisher import Publisher, Store
-from gem_ray.scoring.rescoring.scores import ScoreTable, newest_scores, write_scores
+from gem_ray.scoring.rescoring.scores import ScoreTable, is_from, newest_scores, write_scores
 from gem_ray.storage import Storage
 from gem_ray.telemetry import Record, unrecorded
 
@@ -148,6 +148,8 @@ class Rescoring:
         found = await asyncio.to_thread(
             newest_scores, self._run, self._attributes, self._asker.model, self._asker.protocol
         )
+        if graph.scores is not None and not is_from(graph.scores, self._asker.model, self._asker.protocol):
+            self._publisher.since = graph.version
         if found is not None:
             self.table, ref = found
             log.info("going on from %d scored images in %s", len(self.table.index), ref.uri)

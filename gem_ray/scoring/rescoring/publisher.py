@@ -49,6 +49,8 @@ class Publisher:
         estimator: how scores become relations, see ``graph.relations.relations_from_scores``
 
     Attributes:
+        since: version of the graph at which another model began to answer, None where none did: what it says is news
+            from there on, though it may have said it once before the model that it replaces
         useful_changes: edges that an applied push moved by more than their standard error
         last_refusal: the newest refusal in words
     """
@@ -64,6 +66,7 @@ class Publisher:
         self._run, self._store, self._attributes = run, store, attributes
         self.model = model
         self._estimator = estimator
+        self.since: int | None = None
         self.useful_changes = 0
         self.last_refusal = ""
 
@@ -183,8 +186,11 @@ class Publisher:
         await asyncio.to_thread(self._run.write_bytes, f"{FOLDER}/{name}", json.dumps(record).encode())
         if not edges:  # that a look told nothing is worth keeping, and no news to the graph
             return
+        before = await self.graph()
+        if scores is not None and before.scores == scores:
+            return
         push = Push(
-            push_id=f"{kind.value}-{digest}",
+            push_id=f"{kind.value}-{digest}" + ("" if self.since is None else f"-{self.since}"),
             base_version=base_version,
             kind=kind,
             edges=edges,
@@ -192,7 +198,6 @@ class Publisher:
             step=step,
             scores=scores,
         )
-        before = await self.graph()
         reply = await asyncio.to_thread(self._store.push, push, PUSH_DEADLINE_S)
         if reply.refusal is not None:
             self.last_refusal = f"the graph store refused {name}: {reply.refusal.value}: {reply.detail}"

@@ -132,12 +132,21 @@ def write_scores(run: Storage, table: ScoreTable, model: str, protocol: str = PR
     data = buffer.getvalue()
     sha = hashlib.sha256(data).hexdigest()
     # By the number of answers: each later table of one model and protocol has more.
-    prefix = f"{FOLDER}/scores_{hashlib.sha256(f'{model} {protocol}'.encode()).hexdigest()[:8]}_"
+    prefix = _prefix(model, protocol)
     name = f"{prefix}{int(table.asked.sum()):012d}_{sha[:HASH_DIGITS]}.parquet"
     run.write_bytes(name, data)
     for old in [other for other in run.list(FOLDER) if other.startswith(prefix) and other != name][: 1 - KEPT_TABLES]:
         run.delete(old)
     return ScoresRef(uri=name, sha256=sha, num_images=len(table.index))
+
+
+def is_from(ref: ScoresRef, model: str, protocol: str) -> bool:
+    """Whether a table is of this model, asked like this."""
+    return ref.uri.startswith(_prefix(model, protocol))
+
+
+def _prefix(model: str, protocol: str) -> str:
+    return f"{FOLDER}/scores_{hashlib.sha256(f'{model} {protocol}'.encode()).hexdigest()[:8]}_"
 
 
 def read_scores(run: Storage, ref: ScoresRef) -> ScoreTable:

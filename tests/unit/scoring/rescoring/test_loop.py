@@ -19,7 +19,7 @@ from gem_ray.errors import GraphError
 from gem_ray.graph.disgraph import DisGraph
 from gem_ray.graph.staleness import Staleness
 from gem_ray.messages.graph import EvidenceKind, Push, PushReply
-from gem_ray.messages.questions import ScoreAnswer, ScoreRequest
+from gem_ray.messages.questions import PairRequest, ScoreAnswer, ScoreRequest
 from gem_ray.scoring.asking.prompts import PROMPT_VERSION, missing
 from gem_ray.scoring.asking.scripted import ScriptedScorer, answer_of_value, judge_of
 from gem_ray.scoring.choosing.selection import EdgeSignals
@@ -31,6 +31,9 @@ from gem_ray.scoring.rescoring.scores import read_scores
 from gem_ray.storage import Storage
 
 SEED = 11
+
+
+PAIRS = [(a, b) for a in ATTRIBUTES for b in ATTRIBUTES if a != b]
 
 
 class NumberedImages:
@@ -423,6 +426,37 @@ def test_another_model_is_scored_anew_and_its_table_kept_apart(run: Storage) -> 
     evidence = [json.loads(run.read_bytes(name)) for name in run.list("evidence")]
     assert {record["model"] for record in evidence} == {"scripted", "better"}
     assert len(scorer.asked) - asked >= 300 * 6
+
+
+def test_a_model_that_comes_back_has_its_relations_back(run: Storage) -> None:
+    answering = ["first"]
+
+    def answer(request: ScoreRequest) -> ScoreAnswer:
+        told = true_answer(request)
+        contrary = answer_of_value(1.0 - told.expectation / 5) if answering[0] == "contrary" else told
+        return replace(contrary, model=answering[0])
+
+    def judge(request: PairRequest) -> ScoreAnswer:
+        sign = -1 if answering[0] == "contrary" else 1
+        return replace(judge_of({pair: sign * 0.5 for pair in PAIRS})(request), model=answering[0])
+
+    store, found = MemoryStore(), []
+    for model in ("first", "contrary", "first", "contrary"):
+        answering[0] = model
+        rescoring = make_rescoring(run, store, ScriptedScorer(answer, judge=judge), count=200, judgements=True)
+        run_until(rescoring, lambda rescoring=rescoring: rescoring.status().rounds >= 6)
+        found.append((store.graph.scores, np.sign(store.graph.judged[~np.isnan(store.graph.judged)]).tolist()))
+    assert found[0][0] == found[2][0] != found[1][0] == found[3][0]
+    assert found[0][1] == found[2][1] != found[1][1] == found[3][1]
+
+
+def test_a_restart_publishes_nothing_that_is_in_force(run: Storage) -> None:
+    scorer, store = ScriptedScorer(true_answer), MemoryStore()
+    for _ in range(3):
+        rescoring = make_rescoring(run, store, scorer, count=200, round_images=0)
+        run_until(rescoring, lambda rescoring=rescoring: rescoring.status().rounds >= 1)
+    assert len({push.push_id for push in store.pushes}) == len(store.pushes)
+    assert sum(push.scores == store.graph.scores for push in store.pushes) == 1
 
 
 def test_what_questions_cost_is_in_the_status(run: Storage) -> None:
