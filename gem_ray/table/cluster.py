@@ -112,8 +112,8 @@ def parallel_cells(cells: Sequence[Cell], wanted: int, cpus: float, gpus: float,
     parallel = min(len(cells), wanted or max(1, room))
     if parallel > room:
         say(
-            f"WARNING: {needs} now, room for {room} of {parallel} at a time: the others wait for nodes to come; if none "
-            f"will, lower table.parallel" + ("" if room else f", and {remedy}")
+            f"WARNING: {needs} now, room for {room} of {parallel} at a time: the others wait for nodes to come; "
+            "if none will, lower table.parallel" + ("" if room else f", and {remedy}")
         )
     return parallel
 
