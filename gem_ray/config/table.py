@@ -23,7 +23,8 @@ class TableConfig:
     output: str = "runs/table"
     """Folder of the table and of the runs of its cells: a path, ``file://`` or ``s3://``."""
     parallel: int = 0
-    """Cells under way at the same time; 0 takes as many as the cluster's CPUs (and GPUs) allow."""
+    """Cells under way at the same time; 0 takes as many as the CPUs (and GPUs) that are there allow. Name a number on
+    a cluster that grows: cells without room wait for its nodes."""
     share_scores: bool = True
     """Have the MLLM score each data set once and give every cell the same answers; otherwise each cell has an MLLM
     and a rescorer of its own."""

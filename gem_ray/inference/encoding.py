@@ -15,6 +15,7 @@ import io
 import json
 import re
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -36,6 +37,7 @@ from gem_ray.inference.encode_sources import ImageFiles, Prepared, absolute, fin
 from gem_ray.inference.loading import load
 from gem_ray.inference.trained import TrainedModel
 from gem_ray.storage import Storage
+from gem_ray.structured_log import say
 
 FOLDER = "codes"
 ABOUT = "_about.json"  # readers of a folder of Parquet pass over names that begin so
@@ -58,11 +60,14 @@ class Encoded:
         return f"{self.folder}: codes of {self.images:,} images{rate}" + (f"; skipped now: {causes}" if causes else "")
 
 
-def encode_data(config: GemConfig) -> Encoded:
+def encode_data(config: GemConfig, can_grow: bool = False) -> Encoded:
     """Encode ``encode.source`` with the newest model of the run; needs a running Ray.
 
+    Args:
+        can_grow: as in ``check_room``
+
     Raises:
-        ConfigError: more workers than the cluster has CPUs or GPUs for; a source that is neither files nor prepared
+        ConfigError: more workers than there are CPUs or GPUs, nor will be; a source that is neither files nor prepared
         DataError: no model, no images, or not one that can be used
         StorageError: a place that cannot be reached
     """
@@ -71,7 +76,7 @@ def encode_data(config: GemConfig) -> Encoded:
     wanted = replace(config.encode, source=absolute(config.encode.source), output=absolute(config.encode.output))
     run = Storage(f"{config.run.uri}/{config.run.name}", config.storage)
     model = load(run)
-    check_room(wanted)
+    check_room(wanted, ray.cluster_resources(), can_grow)
     source = find_source(wanted, model, config)
     folder = claim_folder(wanted, run, model, source)
     stop = source.starts[-1] if not wanted.images else min(wanted.images, source.starts[-1])
@@ -104,15 +109,23 @@ def encode_data(config: GemConfig) -> Encoded:
     return Encoded(folder.uri, stop, fresh, skipped, time.monotonic() - started)
 
 
-def check_room(wanted: EncodeConfig) -> None:
-    """Refuse what Ray would wait for without an end."""
-    there = ray.cluster_resources()
+def check_room(wanted: EncodeConfig, there: Mapping[str, float], can_grow: bool) -> None:
+    """Refuse what Ray would wait for without an end.
+
+    Args:
+        there: resources of the cluster as it is now, by name
+        can_grow: a cluster that was there before may add nodes for workers that wait: a warning is enough
+
+    Raises:
+        ConfigError: more workers than the resources allow, of a Ray that does not grow
+    """
     for name in ("CPU", "GPU") if wanted.use_gpu else ("CPU",):
         if there.get(name, 0) < wanted.workers:
-            raise ConfigError(
-                f"encode.workers={wanted.workers} need a {name} each, and this Ray has {there.get(name, 0):g}; lower "
-                "encode.workers" + (", or set encode.use_gpu=false" if name == "GPU" else "")
-            )
+            needs = f"encode.workers={wanted.workers} need a {name} each, and this Ray has {there.get(name, 0):g}"
+            remedy = "lower encode.workers" + (", or set encode.use_gpu=false" if name == "GPU" else "")
+            if not can_grow:
+                raise ConfigError(f"{needs}; {remedy}")
+            say(f"WARNING: {needs} now: the others wait for nodes to come; if none will, {remedy}")
 
 
 def claim_folder(wanted: EncodeConfig, run: Storage, model: TrainedModel, source: Prepared | ImageFiles) -> Storage:

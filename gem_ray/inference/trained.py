@@ -211,12 +211,12 @@ class TrainedModel:
         """
         if count < 1:
             raise ConfigError(f"{count} samples: ask for at least one")
-        mu, logvar = self.reference.mu, self.reference.logvar
         rng = np.random.default_rng([seed, SAMPLES])
         if prior:
             z = torch.from_numpy(rng.standard_normal((count, self.latent_dim))).float()
         else:
-            z = recombine(mu, logvar, self.gem.config.node_dim, self.gem.named_dim, count, rng)
+            seen = self.reference
+            z = recombine(seen.mu, seen.logvar, self.gem.config.node_dim, self.gem.named_dim, count, rng)
         return self.decode(z)
 
     @staticmethod

@@ -32,6 +32,26 @@ FREE = {
     "data.memory_limit_gb",
     "prepare.concurrency",
     "scoring.scores_from",
+    # How fast and on what the MLLM answers: its answers are the same.
+    "scoring.min_replicas",
+    "scoring.max_replicas",
+    "scoring.target_ongoing_requests",
+    "scoring.upscale_delay_s",
+    "scoring.downscale_delay_s",
+    "scoring.tensor_parallel",
+    "scoring.max_model_len",
+    "scoring.num_cpus",
+    "scoring.num_gpus",
+    "scoring.max_ongoing_requests",
+    "scoring.max_queued_requests",
+    "scoring.max_in_flight",
+    "scoring.batch_questions",
+    "scoring.deadline_s",
+    "scoring.start_timeout_s",
+    "scoring.wait_s",
+    "scoring.answers_bytes",
+    "scoring.price_per_million_tokens",
+    "scoring.price_per_hour",
 }
 BUDGET = ("train.steps", "train.learning_rate", "train.num_workers", "data.batch_size", "data.holdout")
 LATENTS = ("model.node_dim", "model.residual_dim", "model.attributes", "model.network", "model.width")
@@ -84,8 +104,10 @@ def make_cell(method: str, experiment: str, seed: int, config: GemConfig) -> Cel
 
 
 def fixed_options(config: GemConfig) -> dict[str, Any]:
-    """The options that the outcome depends on, by dotted name."""
+    """The options that the outcome depends on, by dotted name; where there are no scores, none about them."""
     groups = asdict(config)
+    if config.scoring.scorer == "none":
+        groups["scoring"] = {"scorer": "none"}
     flat = {f"{group}.{name}": value for group in GROUPS for name, value in groups[group].items()}
     return {path: value for path, value in flat.items() if path not in FREE}
 

@@ -13,6 +13,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from gem_ray.config import GemConfig
 from gem_ray.errors import ConfigError
 from gem_ray.graph.store import StoreClient
+from gem_ray.structured_log import say
 from gem_ray.table.cell_task import cell_storage, run_cell
 from gem_ray.table.cells import Cell
 
@@ -66,42 +67,60 @@ class CellTasks:
             StoreClient(name).stop()  # it outlives the task that started it
 
 
-def cell_cpus(config: GemConfig) -> float:
-    """CPUs that one cell reserves while it trains."""
+def cell_cpus(config: GemConfig, num_workers: int) -> float:
+    """CPUs that one cell with so many workers reserves while it trains."""
     scoring = config.scoring.max_replicas * config.scoring.num_cpus if config.scoring.scorer == "vllm" else 0.0
-    return config.train.num_workers * config.train.cpus_per_worker + scoring
+    return num_workers * config.train.cpus_per_worker + scoring
 
 
-def parallel_cells(cells: Sequence[Cell], wanted: int, cpus: float, gpus: float) -> int:
+def cell_gpus(config: GemConfig, num_workers: int) -> float:
+    """GPUs of one cell with so many workers: one each, and those of the replicas that are there from the start."""
+    replicas = max(1, config.scoring.min_replicas) if config.scoring.scorer == "vllm" else 0
+    return (num_workers if config.train.use_gpu else 0) + replicas * config.scoring.num_gpus
+
+
+def fewest_workers(config: GemConfig) -> int:
+    """Workers without which a cell does not train."""
+    return config.train.min_workers or config.train.num_workers
+
+
+def parallel_cells(cells: Sequence[Cell], wanted: int, cpus: float, gpus: float, can_grow: bool = False) -> int:
     """How many cells may be under way: as wanted, or as many as have room at once.
 
     Args:
         wanted: 0 for as many as have room
-        cpus, gpus: of the cluster
+        cpus, gpus: of the cluster as it is now
+        can_grow: a cluster that was there before may add nodes for cells that wait: as many as wanted, with a warning
 
     Raises:
-        ConfigError: not even one cell has room
+        ConfigError: not even one cell has room on a Ray that does not grow
     """
-    each, gpus_each = most_cpus(cells), most_gpus(cells)
-    room = math.floor((cpus - SPARE_CPUS) / each)
+    each = max(cell_cpus(cell.config, fewest_workers(cell.config)) for cell in cells)
+    gpus_each = max(cell_gpus(cell.config, fewest_workers(cell.config)) for cell in cells)
+    room = max(0, math.floor((cpus - SPARE_CPUS) / each))
     if gpus_each:
         room = min(room, math.floor(gpus / gpus_each))
-    if room < 1:
-        raise ConfigError(
-            f"one cell needs {each:g} CPUs and {gpus_each} GPUs, and one CPU more to read its data; the cluster has "
-            f"{cpus:g} and {gpus:g}: lower train.num_workers or train.cpus_per_worker, or add nodes"
+    needs = (
+        f"one cell needs {each:g} CPUs and {gpus_each:g} GPUs, and one CPU more to read its data; the cluster has "
+        f"{cpus:g} and {gpus:g}"
+    )
+    remedy = "lower train.num_workers or train.cpus_per_worker, leave table.share_scores=true, or add nodes"
+    if not can_grow:
+        if room < 1:
+            raise ConfigError(f"{needs}: {remedy}")
+        return min(len(cells), wanted or room, room)
+    parallel = min(len(cells), wanted or max(1, room))
+    if parallel > room:
+        say(
+            f"WARNING: {needs} now, room for {room} of {parallel} at a time: the others wait for nodes to come; "
+            "if none will, lower table.parallel" + ("" if room else f", and {remedy}")
         )
-    return min(len(cells), wanted or room, room)
+    return parallel
 
 
 def most_cpus(cells: Sequence[Cell]) -> float:
-    """CPUs of the cell that needs most."""
-    return max(cell_cpus(cell.config) for cell in cells)
-
-
-def most_gpus(cells: Sequence[Cell]) -> int:
-    """GPUs of the cell that needs most; each worker has one."""
-    return max(cell.config.train.num_workers if cell.config.train.use_gpu else 0 for cell in cells)
+    """CPUs of the cell that needs most, with all its workers."""
+    return max(cell_cpus(cell.config, cell.config.train.num_workers) for cell in cells)
 
 
 def local_parallel(cells: Sequence[Cell], wanted: int) -> int:

@@ -8,11 +8,12 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
-from gem_ray.config import GemConfig, ScoringConfig
+from gem_ray.config import GemConfig, PrepareConfig, ScoringConfig
 from gem_ray.config_json import config_to_json
 from gem_ray.storage import Storage
-from gem_ray.table.cells import HASH_CHARS, RUNS
+from gem_ray.table.cells import FREE, HASH_CHARS, RUNS
 
 ASKS = "vllm"
 # Options of what an MLLM is asked after its first scan, which shared scores leave out.
@@ -51,11 +52,20 @@ def share_scores(experiment: str, config: GemConfig) -> tuple[GemConfig, ScoresR
     defaults = ScoringConfig()
     scoring = replace(config.scoring, **{name: getattr(defaults, name) for name in LATER})
     config = replace(config, scoring=scoring)
-    said = [asdict(config.prepare), config.data.uri, config.data.holdout, config.model.attributes, asdict(scoring)]
+    prepared, asked = with_free_at_default("prepare", config.prepare), with_free_at_default("scoring", scoring)
+    said = [prepared, config.data.uri, config.data.holdout, config.model.attributes, asked]
     key = hashlib.sha256(json.dumps(said).encode()).hexdigest()[:HASH_CHARS]
     uri = f"{config.table.output}/{RUNS}"
     run = ScoresRun(experiment, replace(config, run=replace(config.run, name=f"{experiment}-scores-{key}", uri=uri)))
     return replace(config, scoring=replace(scoring, scorer="stored", scores_from=run.storage.uri)), run
+
+
+def with_free_at_default(group: str, options: PrepareConfig | ScoringConfig) -> dict[str, Any]:
+    """Options of a group, those that no answer depends on at their default, so that a name never hangs on them."""
+    defaults = type(options)()
+    return {
+        name: getattr(defaults, name) if f"{group}.{name}" in FREE else value for name, value in asdict(options).items()
+    }
 
 
 def make_scores(scores: ScoresRun) -> None:

@@ -49,7 +49,7 @@ def make_table(config: GemConfig, cells: Sequence[Cell], scores: Sequence[Scores
         parallel = local_parallel(cells, config.table.parallel)
         with ray_session(config, local_cpus(cells, parallel)) as dashboard:
             wanted = parallel if dashboard else config.table.parallel
-            failures = run_missing(missing, scores, wanted, len(finished))
+            failures = run_missing(missing, scores, wanted, len(finished), can_grow=dashboard is None)
     contents = write_table(config, cells, failures, command)
     folder = config.table.output
     print(
@@ -62,14 +62,17 @@ def make_table(config: GemConfig, cells: Sequence[Cell], scores: Sequence[Scores
         )
 
 
-def run_missing(missing: Sequence[Cell], scores: Sequence[ScoresRun], wanted: int, num_finished: int) -> list[Failure]:
-    """Data, scores, then the cells; needs a running Ray."""
+def run_missing(
+    missing: Sequence[Cell], scores: Sequence[ScoresRun], wanted: int, num_finished: int, can_grow: bool
+) -> list[Failure]:
+    """Data, scores, then the cells; needs a running Ray, and ``can_grow`` as in ``parallel_cells``."""
     blocked = make_ready(missing, scores)
     failures = [Failure(cell, blocked[cell.experiment]) for cell in missing if cell.experiment in blocked]
     ready = [cell for cell in missing if cell.experiment not in blocked]
     if ready:
         resources = ray.cluster_resources()
-        parallel = parallel_cells(ready, wanted, resources.get("CPU", 0.0), resources.get("GPU", 0.0))
+        cpus, gpus = resources.get("CPU", 0.0), resources.get("GPU", 0.0)
+        parallel = parallel_cells(ready, wanted, cpus, gpus, can_grow)
         print(f"running {plural(len(ready), 'cell')}, {parallel} at a time", flush=True)
         tasks = CellTasks()
         failures += run_cells(ready, tasks.run, steps_done, tasks.stop, parallel, num_finished)

@@ -5,14 +5,13 @@ A model takes from half a minute to half an hour to load, in which workers start
 
 from __future__ import annotations
 
-import os
-import signal
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 
 from gem_ray.config import GemConfig
+from gem_ray.interrupts import interrupt_main_thread, own_interrupts_heard
 from gem_ray.scoring.asking.model_files import check_questions
 from gem_ray.scoring.rescoring.rescorer import START_S, start_rescorer
 from gem_ray.scoring.rescoring.rescorer_client import stop_rescorer
@@ -41,32 +40,13 @@ def scoring_service(config: GemConfig, run: Storage, data: Storage) -> Iterator[
             services.callback(stop_scorer, config.run.name)
             services.callback(stop_rescorer, config.run.name)
             services.callback(start.end)  # the first of the three to be called: nothing is started behind the others
-            services.enter_context(_heard(start))
+            services.enter_context(own_interrupts_heard())
             start.begin()
             yield
     except KeyboardInterrupt:
         if start.failure is not None:
             raise start.failure from None
         raise
-
-
-@contextmanager
-def _heard(start: _Start) -> Iterator[None]:
-    """What a script starts with ``&`` inherits that SIGINT is ignored: hear ours all the same, and only ours."""
-    handler = signal.getsignal(signal.SIGINT)
-    if handler is not signal.SIG_IGN:
-        yield
-        return
-
-    def hear(*_: object) -> None:
-        if start.failure is not None:
-            raise KeyboardInterrupt
-
-    signal.signal(signal.SIGINT, hear)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, handler)
 
 
 class _Start:
@@ -105,5 +85,5 @@ class _Start:
         with self._lock:
             if error is not None and not self.waiting.given_up.is_set():
                 self.failure = error
-                os.kill(os.getpid(), signal.SIGINT)  # reaches the main thread also in a wait
+                interrupt_main_thread()
         self.waiting.placed.set()

@@ -17,7 +17,7 @@ from gem_ray.data.order import Piece
 from gem_ray.data.reading import read_piece
 from gem_ray.errors import ConfigError
 from gem_ray.inference.encode_sources import ImageFiles, Prepared, find_source
-from gem_ray.inference.encoding import EncodeWorker, claim_folder, encoded_part, parts_done
+from gem_ray.inference.encoding import EncodeWorker, check_room, claim_folder, encoded_part, parts_done
 from gem_ray.inference.trained import TrainedModel
 from gem_ray.models.gem import Gem
 from gem_ray.storage import Storage
@@ -101,3 +101,13 @@ def test_a_source_that_is_neither_files_nor_prepared_is_refused(model: TrainedMo
     with pytest.raises(ConfigError, match="encode.source"):
         find_source(EncodeConfig(), saved, GemConfig())
     assert torch.equal(saved.strength, model.strength)
+
+
+def test_more_workers_than_fit_are_refused_where_ray_cannot_grow_and_a_warning_where_it_may(capsys):
+    wanted = EncodeConfig(workers=8, use_gpu=True)
+    check_room(wanted, {"CPU": 8, "GPU": 8}, can_grow=False)
+    with pytest.raises(ConfigError, match=r"workers=8 need a GPU each, and this Ray has 1; lower .*use_gpu=false"):
+        check_room(wanted, {"CPU": 12, "GPU": 1}, can_grow=False)
+    assert capsys.readouterr().out == ""
+    check_room(wanted, {"CPU": 12, "GPU": 1}, can_grow=True)
+    assert "workers=8 need a GPU each, and this Ray has 1 now" in capsys.readouterr().out

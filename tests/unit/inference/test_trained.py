@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
-from gem_ray.errors import ConfigError, GraphError
+import gem_ray
+from gem_ray.errors import ConfigError, DataError, GraphError
 from gem_ray.inference.trained import TrainedModel
 
 CHANGES = {"male": 1.5, "makeup": -0.5}
@@ -57,6 +60,15 @@ def test_samples_follow_their_seed_and_take_each_node_from_a_real_image(model: T
     assert model.sample(300).shape == (300, 3, 32, 32)
     assert torch.equal(model.sample(2, seed=1, prior=True), model.sample(2, seed=1, prior=True))
     assert not torch.equal(model.sample(2, seed=1, prior=True), model.sample(2, seed=1))
+
+
+def test_samples_of_the_prior_need_no_data_of_the_run(own_run: Path):
+    (shard,) = (own_run.parent / "data").glob("*.parquet")
+    shard.unlink()
+    model = gem_ray.load(own_run)
+    assert model.sample(2, seed=1, prior=True).shape == (2, 3, 32, 32)
+    with pytest.raises(DataError):
+        model.sample(2, seed=1)
 
 
 def test_the_fingerprint_knows_the_weights_and_the_graph(model: TrainedModel, any_model: TrainedModel):

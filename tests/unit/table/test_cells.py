@@ -7,7 +7,16 @@ from dataclasses import replace
 
 import pytest
 
-from gem_ray.config import DataConfig, GemConfig, ModelConfig, ObjectiveConfig, RunConfig, ScoringConfig, TrainConfig
+from gem_ray.config import (
+    DataConfig,
+    GemConfig,
+    ModelConfig,
+    ObjectiveConfig,
+    PrepareConfig,
+    RunConfig,
+    ScoringConfig,
+    TrainConfig,
+)
 from gem_ray.config_json import config_to_json
 from gem_ray.errors import ConfigError
 from gem_ray.table.cells import changed_options, check_equal_budget, group_hash, make_cell
@@ -32,6 +41,48 @@ def test_seeds_share_their_hash_and_any_option_that_matters_changes_it():
         replace(base, scoring=ScoringConfig(scorer="none")),
     ]
     assert len({group_hash(base), *map(group_hash, others)}) == 5
+
+
+OPERATIONAL = ScoringConfig(
+    max_replicas=4,
+    target_ongoing_requests=8,
+    upscale_delay_s=30,
+    tensor_parallel=4,
+    num_gpus=4,
+    num_cpus=8,
+    max_model_len=4096,
+    max_queued_requests=64,
+    max_in_flight=16,
+    batch_questions=24,
+    deadline_s=300,
+    start_timeout_s=3600,
+    wait_s=5,
+    answers_bytes=0,
+    price_per_hour=3.5,
+)
+
+
+def test_how_fast_and_for_how_much_an_mllm_answers_names_no_cell_and_no_scan():
+    slow = GemConfig(scoring=OPERATIONAL, prepare=PrepareConfig(concurrency=64))
+    assert group_hash(slow) == group_hash(GemConfig())
+    assert changed_options(json.loads(config_to_json(slow)), GemConfig()) == []
+    shared, run = share_scores("faces", slow)
+    _, as_it_was = share_scores("faces", GemConfig())
+    assert run is not None
+    assert as_it_was is not None
+    assert run.storage == as_it_was.storage
+    assert run.config.scoring == OPERATIONAL, "the scan itself is made as asked for"
+    assert shared.scoring.scores_from == run.storage.uri
+
+
+def test_what_an_mllm_is_asked_names_the_scan_and_the_cells_that_have_its_scores_but_no_others():
+    asked = ScoringConfig(wordings=2, initial_images=1_500)
+    assert group_hash(GemConfig(scoring=asked)) != group_hash(GemConfig())
+    scans = [share_scores("faces", config)[1] for config in (GemConfig(), GemConfig(scoring=asked))]
+    assert len({scan.storage.uri for scan in scans if scan is not None}) == 2
+    alone, asked_alone = (GemConfig(scoring=replace(one, scorer="none")) for one in (ScoringConfig(), asked))
+    assert group_hash(alone) == group_hash(asked_alone) != group_hash(GemConfig())
+    assert changed_options(json.loads(config_to_json(alone)), asked_alone) == []
 
 
 def test_a_stored_configuration_is_compared_in_the_options_that_both_know():
