@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
 from gem_ray.config import GemConfig, TrainConfig
 from gem_ray.config_json import config_to_json
 from gem_ray.planning.amounts import first_questions, price_of, stored_bytes, training_hours
+from gem_ray.planning.cluster_file import read_cluster_file
 from gem_ray.planning.fitting import fit
 from gem_ray.planning.memory import activation_numbers, num_parameters, worker_memory
-from gem_ray.planning.nodes import ClusterShape, NodeType
+from gem_ray.planning.nodes import ClusterShape, NodeType, this_machine
 from gem_ray.planning.parts import training_parts
 from gem_ray.planning.plan import make_plan, short_form
 from gem_ray.planning.rates import measured_here, question_rate, training_rate
 from jobs.compose import load_config
 
+ROOT = Path(__file__).resolve().parents[3]
+
 
 def node(name: str, cpus: float, gpus: float, low: int, high: int, **options: object) -> NodeType:
-    settings = {"role": name, "memory": None, "instance": name, "spot": False} | options
+    settings = {"role": name, "memory": 64e9, "instance": name, "spot": False} | options
     return NodeType(name=name, cpus=cpus, gpus=gpus, min_count=low, max_count=high, **settings)  # type: ignore[arg-type]
 
 
@@ -95,6 +99,41 @@ def test_a_node_too_small_for_the_images_is_found_before_it_is_out_of_memory():
     problems = make_plan(config(*many), small).problems
     assert any("12.3 GB of it images" in problem and "data.ingest=stream" in problem for problem in problems)
     assert make_plan(config(*many, "data.ingest=stream"), small).problems == ()
+
+
+def test_workers_that_share_a_node_must_fit_it_together():
+    many = ["train.use_gpu=false", "train.cpus_per_worker=1", "plan.num_images=1000000", "data.ingest=memory"]
+    (problem,) = make_plan(config(*many), cluster()).problems  # 13 GB each, of 45 GB, and 12 GB of 19 GB once
+    assert "8 training workers on one node hold 10" in problem
+    assert "98.3 GB of it images" in problem
+    assert "a node train has 44.8 GB" in problem
+    assert make_plan(config(*many, "train.cpus_per_worker=4"), cluster()).problems == (), "two on a node"
+
+
+def test_memory_that_a_file_does_not_state_is_a_warning_for_nodes_that_workers_lie_on():
+    kinds = (node("head", 0, 0, 1, 1), node("stable", 4, 0, 1, 1, memory=None), *cluster().node_types[2:3])
+    kinds += (node("train", 8, 1, 0, 8, memory=None), cluster().node_types[4])
+    plan = make_plan(config(), ClusterShape(name="silent", node_types=kinds))
+    (warning,) = plan.warnings
+    assert warning.startswith("memory of node type train is not stated")
+    assert plan.problems == ()
+
+
+@pytest.mark.parametrize("name", ["aws.yaml", "gcp.yaml", "kuberay/base/raycluster.yaml"])
+def test_images_too_many_for_the_nodes_of_a_shipped_file_are_a_problem(name):
+    shape = read_cluster_file(str(ROOT / "cluster" / name))
+    assert make_plan(config(), shape).warnings == ()
+    problems = make_plan(config("plan.num_images=20000000", "data.ingest=memory"), shape).problems
+    assert any("a training worker holds 24" in problem and "node train" in problem for problem in problems)
+
+
+def test_this_machine_has_the_gpus_that_are_in_it(monkeypatch):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    one = load_config(["train.use_gpu=true", "train.num_workers=1", "data.batch_size=8", "run.uri=/nowhere"])
+    assert make_plan(one, this_machine(cpus=64)).problems == ()
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    (problem,) = make_plan(one, this_machine(cpus=64)).problems
+    assert "no node is so large" in problem
 
 
 def test_parameters_and_activations_are_those_of_the_closed_form():
