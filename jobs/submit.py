@@ -24,10 +24,11 @@ def main(config: GemConfig) -> None:
 
     overrides = [argument for argument in sys.argv[1:] if not argument.startswith("-")]
     if config.submit.job == "table":
-        from gem_ray.submission.entrypoint import job_overrides
+        from gem_ray.submission.entrypoint import job_overrides, placed
         from jobs.table import compose_cells
 
-        compose_cells(config, job_overrides(config, overrides))  # cells have configurations of their own
+        sent = placed(config)
+        compose_cells(sent, job_overrides(sent, overrides))  # cells have configurations of their own
     raise SystemExit(submit(config, overrides, ROOT))
 
 

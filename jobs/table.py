@@ -41,6 +41,7 @@ def compose_cells(config: GemConfig, overrides: Sequence[str]) -> tuple[list[Cel
     Raises:
         ConfigError: an unknown method or data set, or an override of what tells cells apart
     """
+    from gem_ray.submission.entrypoint import below
     from gem_ray.table.cells import make_cell, with_absolute_output
     from gem_ray.table.shared_scores import share_scores
     from gem_ray.train.trainer import with_absolute_paths
@@ -56,7 +57,9 @@ def compose_cells(config: GemConfig, overrides: Sequence[str]) -> tuple[list[Cel
     scores: dict[str, ScoresRun] = {}
     for method, experiment in itertools.product(table.methods, table.experiments):
         chosen = [f"method={method}", f"experiment={experiment}"]
-        complete = with_absolute_output(with_absolute_paths(load_config([*chosen, *DEFAULTS, *overrides])))
+        complete = load_config([*chosen, *DEFAULTS, *overrides])
+        data = replace(complete.data, uri=below(table.data_root, complete.data.uri))
+        complete = with_absolute_output(with_absolute_paths(replace(complete, data=data)))
         if table.share_scores:
             complete, run = share_scores(experiment, complete)
             scores |= {run.config.run.name: run} if run else {}

@@ -22,6 +22,9 @@ class TableConfig:
     """The method that the others are compared with; empty takes no differences."""
     output: str = "runs/table"
     """Folder of the table and of the runs of its cells: a path, ``file://`` or ``s3://``."""
+    data_root: str = ""
+    """Folder that relative ``data.uri`` of the cells lie in, a path or a storage address; empty takes the working
+    directory. ``jobs.submit`` sets it by ``submit.storage``."""
     parallel: int = 0
     """Cells under way at the same time; 0 takes as many as the CPUs (and GPUs) that are there allow. Name a number on
     a cluster that grows: cells without room wait for its nodes."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from gem_ray.config import GemConfig
 from gem_ray.planning.memory import FLOAT, data_bytes, num_parameters
 from gem_ray.planning.nodes import ClusterShape
+from gem_ray.scoring.rescoring.judgements import pair_requests
 
 ITEM = 8  # bytes of an image's position in its source, beside the pixels
 DIGITS = 6  # an answer is a distribution over the digits 0 to 5
@@ -43,7 +44,8 @@ def stored_bytes(config: GemConfig, num_images: int, image_size: int) -> StoredB
 
     shards: N (3 S^2 + 8); checkpoints: ``keep_checkpoints`` x 12 P, model and both moments of Adam; scores: the ten
     newest tables of rows x attributes x (6 + 1) x 8, rows being the images of the first scan, to which each later
-    round adds ``round_images`` at most; answers: 39 bytes a question, ``scoring.answers_bytes`` at most.
+    round adds ``round_images`` at most; answers: 39 bytes for each of ``questions_at_most``,
+    ``scoring.answers_bytes`` at most.
     The journal and evidence of the DisGraph are under a megabyte a thousand pushes and are left out.
     """
     numbers = num_parameters(config, image_size)
@@ -54,18 +56,35 @@ def stored_bytes(config: GemConfig, num_images: int, image_size: int) -> StoredB
         shards=data_bytes(num_images, image_size) + float(ITEM * num_images),
         checkpoints=float(config.train.keep_checkpoints * 3 * FLOAT * numbers),
         scores=float(KEPT_TABLES * rows * config.model.num_nodes * (DIGITS + 1) * DOUBLE),
-        answers=float(min(config.scoring.answers_bytes, STORED_ANSWER * first_questions(config, num_images))),
+        answers=float(min(config.scoring.answers_bytes, STORED_ANSWER * questions_at_most(config, num_images))),
         logs=lines * (METRICS_LINE + TENSORBOARD_LINE),
         report=REPORT,
     )
 
 
 def first_questions(config: GemConfig, num_images: int) -> int:
-    """Questions of the first scan: images x attributes x wordings, twice the wordings where answers are calibrated."""
+    """Questions of the first scan: images x attributes x wordings; those about grey images, to calibrate, are few."""
     if config.scoring.scorer != "vllm":
         return 0
     images = min(num_images, config.scoring.initial_images)
     return images * config.model.num_nodes * config.scoring.wordings
+
+
+def questions_at_most(config: GemConfig, num_images: int) -> int:
+    """Questions of the first scan and of all later rounds, where neither time nor a budget ends them.
+
+    wordings x (n x images + checkpoints x (n x ``sample_images`` + n^2 x ``traversal_images`` x ``traversal_steps``)),
+    images being all there are unless ``round_images`` is 0, and the four questions and wordings of each of n (n - 1)
+    judgements.
+    """
+    scoring, n = config.scoring, config.model.num_nodes
+    if scoring.scorer != "vllm":
+        return 0
+    data = num_images * n * scoring.wordings if scoring.round_images else first_questions(config, num_images)
+    checkpoints = math.ceil(config.train.steps / config.train.checkpoint_every_steps)
+    shown = n * scoring.sample_images + n**2 * scoring.traversal_images * scoring.traversal_steps
+    judged = n * (n - 1) * len(pair_requests("source", "target", scoring.wordings)) if scoring.judgements else 0
+    return data + checkpoints * shown * scoring.wordings + judged
 
 
 def training_hours(config: GemConfig, images_per_second_per_worker: float, workers: int) -> float:

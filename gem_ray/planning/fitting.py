@@ -21,6 +21,7 @@ class _Node:
     kind: NodeType
     cpus: float
     gpus: float
+    parts: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True)
@@ -30,12 +31,14 @@ class Placement:
     Args:
         nodes: nodes that are up, by node type; those that are always up count without a part on them
         places: for each part, how many of it lie on nodes of which type
+        together: for each part, how many of it lie on one node, where most do, by node type
         missing: how many of a part have no place
     """
 
     nodes: Counter[str]
     places: dict[str, Counter[str]]
-    missing: dict[str, int] = field(default_factory=dict)
+    together: dict[str, Counter[str]]
+    missing: dict[str, int]
 
 
 def fit(parts: Sequence[Part], cluster: ClusterShape) -> Placement:
@@ -54,8 +57,13 @@ def fit(parts: Sequence[Part], cluster: ClusterShape) -> Placement:
                 missing[part.name] = part.high - number
                 break
             node.cpus, node.gpus = node.cpus - part.cpus, node.gpus - part.gpus
+            node.parts[part.name] += 1
             places[part.name][node.kind.name] += 1
-    return Placement(Counter(node.kind.name for node in up), places, missing)
+    together: dict[str, Counter[str]] = {part.name: Counter() for part in parts}
+    for node in up:
+        for name, count in node.parts.items():
+            together[name] |= Counter({node.kind.name: count})  # the larger one
+    return Placement(Counter(node.kind.name for node in up), places, together, missing)
 
 
 def holds(kind: NodeType, part: Part) -> bool:

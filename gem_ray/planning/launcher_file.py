@@ -6,7 +6,7 @@ from typing import Any
 
 from gem_ray.config.placement import ROLE
 from gem_ray.errors import ConfigError
-from gem_ray.planning.nodes import ClusterShape, NodeType
+from gem_ray.planning.nodes import OBJECT_STORE_SHARE, ClusterShape, NodeType
 
 
 def read_launcher(content: dict[str, Any], name: str) -> ClusterShape:
@@ -42,7 +42,8 @@ def _node_type(kind: str, settings: dict[str, Any], is_head: bool, name: str) ->
         role=str((settings.get("labels") or {}).get(ROLE, "")),
         cpus=float(resources["CPU"]),
         gpus=float(resources.get("GPU", 0)),
-        memory=float(resources["memory"]) if "memory" in resources else None,
+        # What the launcher calls memory is what Ray's object store leaves of it.
+        memory=float(resources["memory"]) / (1 - OBJECT_STORE_SHARE) if "memory" in resources else None,
         min_count=1 if is_head else low,
         max_count=1 if is_head else int(settings.get("max_workers", low)),
         instance=_instance(machine) or kind,

@@ -39,6 +39,11 @@ class WorkerMemory:
         """What grows with the data, what a checkpoint takes, and the process itself."""
         return self.resident + self.saving + self.process
 
+    def together(self, workers: int, use_gpu: bool) -> float:
+        """Bytes that so many of them hold on the host of one node; a checkpoint is written by one."""
+        each = self.on_host - self.saving + (0.0 if use_gpu else self.on_device)
+        return workers * each + self.saving
+
 
 def num_parameters(config: GemConfig, image_size: int) -> int:
     """Trained parameters and buffers of the model, counted on the meta device.

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import psutil
+import torch
+
+OBJECT_STORE_SHARE = 0.3  # of a node's memory, Ray's default
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,14 +59,14 @@ def this_machine(cpus: float) -> ClusterShape:
     """This machine as a cluster of one node.
 
     Args:
-        cpus: logical ones, which a local Ray is given as many of as it is told
+        cpus: logical ones, which a local Ray is given as many of as it is told; GPUs it finds by itself
     """
     memory = float(psutil.virtual_memory().total)
     node = NodeType(
         name="this machine",
         role="",
         cpus=float(cpus),
-        gpus=0.0,
+        gpus=float(torch.cuda.device_count()),
         memory=memory,
         min_count=1,
         max_count=1,

@@ -21,13 +21,11 @@ from gem_ray.planning.amounts import (
 from gem_ray.planning.cluster_file import read_cluster_file
 from gem_ray.planning.fitting import Placement, fit, holds, shortage
 from gem_ray.planning.memory import WorkerMemory, object_store_bytes, worker_memory
-from gem_ray.planning.nodes import ClusterShape, this_machine
+from gem_ray.planning.nodes import OBJECT_STORE_SHARE, ClusterShape, this_machine
 from gem_ray.planning.parts import Part, minimum_workers, preparing_parts, training_parts
 from gem_ray.planning.rates import Rate, question_rate, training_rate
 from gem_ray.storage import Storage
 from gem_ray.train.ray_session import local_cpus
-
-OBJECT_STORE_SHARE = 0.3  # of a node's memory, Ray's default
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +92,9 @@ def make_plan(config: GemConfig, cluster: ClusterShape) -> Plan:
         low = fit([part.at_least()], cluster)
         problems += [shortage(part.at_least(), lacking, cluster) for lacking in low.missing.values()]
     memory = worker_memory(config, num_images, image_size, minimum_workers(config))
-    problems += _memory_problems(config, cluster, memory, object_store_bytes(config, num_images, image_size))
+    store = object_store_bytes(config, num_images, image_size)
+    loads = [(at_least, memory), (at_most, worker_memory(config, num_images, image_size, config.train.num_workers))]
+    too_small, unknown = _memory_problems(config, cluster, loads, store)
     return Plan(
         config=config,
         cluster=cluster,
@@ -105,14 +105,14 @@ def make_plan(config: GemConfig, cluster: ClusterShape) -> Plan:
         at_least=at_least,
         at_most=at_most,
         memory=memory,
-        object_store=object_store_bytes(config, num_images, image_size),
+        object_store=store,
         training=training_rate(config, image_size),
         questions=question_rate(config),
         stored=stored_bytes(config, num_images, image_size),
         price_at_least=price_of(at_least.nodes, cluster, config.plan.prices),
         price_at_most=price_of(at_most.nodes, cluster, config.plan.prices),
-        problems=tuple(problems),
-        warnings=tuple(notes + warnings),
+        problems=tuple(problems + too_small),
+        warnings=tuple(notes + warnings + unknown),
     )
 
 
@@ -158,28 +158,39 @@ def _shortages(
     ]
 
 
-def _memory_problems(config: GemConfig, cluster: ClusterShape, memory: WorkerMemory, store: float) -> list[str]:
-    """Nodes too small for one worker and Ray's object store on it."""
+def _memory_problems(
+    config: GemConfig, cluster: ClusterShape, loads: list[tuple[Placement, WorkerMemory]], store: float
+) -> tuple[list[str], list[str]]:
+    """(problems, warnings): nodes too small for the workers on one and the object store, and those of unknown size."""
     worker = training_parts(config)[1]
-    host = memory.on_host + (0.0 if config.train.use_gpu else memory.on_device)
-    problems = []
+    problems, warnings = [], []
     for kind in cluster.node_types:
-        if kind.memory is None or not kind.max_count or not holds(kind, worker):
+        if not kind.max_count or not holds(kind, worker):
             continue
-        beside = kind.memory * (1 - OBJECT_STORE_SHARE)
-        if host > beside:
-            problems.append(
-                f"memory: a training worker holds {host / 1e9:.1f} GB ({memory.resident / 1e9:.1f} GB of it images), "
-                f"and a node {kind.name} has {beside / 1e9:.1f} GB beside Ray's object store; set data.ingest=stream, "
-                "or take larger nodes"
+        if kind.memory is None:
+            warnings.append(
+                f"memory of node type {kind.name} is not stated, so that nobody knows whether it is enough; add "
+                "resources.memory to it in a launcher file, or a limit of memory to its container in a manifest"
             )
-        if store > kind.memory * OBJECT_STORE_SHARE:
+            continue
+        beside, share = kind.memory * (1 - OBJECT_STORE_SHARE), kind.memory * OBJECT_STORE_SHARE
+        shared = [(max(1, placement.together[worker.name][kind.name]), memory) for placement, memory in loads]
+        workers, memory = max(shared, key=lambda load: load[1].together(load[0], config.train.use_gpu))
+        held = memory.together(workers, config.train.use_gpu)
+        if held > beside:
+            who = "a training worker holds" if workers == 1 else f"{workers} training workers on one node hold"
+            fewer = "raise train.cpus_per_worker so that fewer share one, " if workers > 1 else ""
+            problems.append(
+                f"memory: {who} {held / 1e9:.1f} GB ({workers * memory.resident / 1e9:.1f} GB of it images), and a "
+                f"node {kind.name} has {beside / 1e9:.1f} GB beside Ray's object store; set data.ingest=stream, "
+                f"{fewer}or take larger nodes"
+            )
+        if store > share:
             problems.append(
                 f"memory: reading the images once takes {store / 1e9:.1f} GB of object store, and a node {kind.name} "
-                f"has {kind.memory * OBJECT_STORE_SHARE / 1e9:.1f} GB of it: the rest would be written to its disk; "
-                "set data.ingest=stream"
+                f"has {share / 1e9:.1f} GB of it: the rest would be written to its disk; set data.ingest=stream"
             )
-    return problems
+    return problems, warnings
 
 
 def short_form(plan: Plan) -> str:

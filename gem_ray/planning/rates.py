@@ -44,14 +44,22 @@ def training_rate(config: GemConfig, image_size: int) -> Rate:
 
 
 def rate_of(history: History) -> float:
-    """Images a second of one worker: the median over the log, divided by the workers there were; NaN if unknown."""
-    workers = [event["world"] for event in history.events if event.get("event") == "started" and "world" in event]
-    rates = [float(value) for value in history.column("images_per_s") if value > 0]
-    return statistics.median(rates) / workers[-1] if workers and rates else math.nan
+    """Images a second of one worker: the median over the log, each line by the workers there were; NaN if unknown."""
+    started = [event for event in history.events if event.get("event") == "started" and "world" in event]
+    rates = []
+    for step, rate in zip(history.column("step"), history.column("images_per_s"), strict=True):
+        # The last start at or before a step: one that came later did it again, and its line is the one that is kept.
+        world = next((event["world"] for event in reversed(started) if event.get("step", 0) <= step), None)
+        if world and rate > 0:
+            rates.append(float(rate) / world)
+    return statistics.median(rates) if rates else math.nan
 
 
 def question_rate(config: GemConfig) -> Rate:
-    """Questions a second of one replica of the MLLM, while it is asked."""
+    """Questions a second of one replica of the MLLM, while it is asked.
+
+    How many replicas answered is not recorded: it is taken to be all there might be, and said where there may be fewer.
+    """
     if config.scoring.scorer != "vllm":
         return Rate(None, f"no MLLM is asked (scoring.scorer={config.scoring.scorer})")
     if config.plan.questions_per_second_per_replica is not None:
@@ -59,7 +67,9 @@ def question_rate(config: GemConfig) -> Rate:
     for run, before, history in _earlier_runs(config):
         asked, seconds = history.total("cost_asked"), history.total("cost_seconds")
         if before.scoring.model == config.scoring.model and asked > 0 and seconds > 0:
-            return Rate(asked / seconds / before.scoring.max_replicas, f"measured in the run {run.uri}")
+            low, high = before.scoring.min_replicas, before.scoring.max_replicas
+            assumed = "" if low == high else f", as if all of up to {high} replicas had answered"
+            return Rate(asked / seconds / high, f"measured in the run {run.uri}{assumed}")
     return Rate(None, "unknown: set plan.questions_per_second_per_replica")
 
 

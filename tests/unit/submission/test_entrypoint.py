@@ -10,6 +10,7 @@ import pytest
 from gem_ray.errors import ConfigError
 from gem_ray.submission.entrypoint import command_line, job_overrides, placed
 from jobs.compose import load_config
+from jobs.table import compose_cells
 
 CLOUD = ["data.uri=s3://b/data", "run.uri=s3://b/runs"]
 
@@ -62,3 +63,51 @@ def test_the_job_composes_to_the_places_that_were_sent(uri):
     assert not any(word.startswith(("submit.", "plan.")) for word in line)
     sent = load_config(line[3:])
     assert (sent.data.uri, sent.run.uri, sent.train.steps) == (uri, config.run.uri, 7)
+
+
+def data_of_cells(*typed: str) -> set[str]:
+    """``data.uri`` of every cell, as the job composes them from what it is sent."""
+    typed = ("submit.job=table", "table.methods=[gem]", "table.experiments=[faces,dsprites]", "table.seeds=[0]", *typed)
+    sent = job_overrides(placed(load_config(typed)), typed)
+    cells, _ = compose_cells(load_config(sent), sent)
+    return {cell.config.data.uri for cell in cells}
+
+
+def test_the_data_of_every_cell_of_a_table_lie_below_the_storage_that_is_given():
+    storage = ("submit.storage=s3://b/p/", "cluster=aws")
+    assert data_of_cells(*storage) == {"s3://b/p/data/faces", "s3://b/p/data/dsprites"}
+    assert data_of_cells(*storage, "data.uri=data/mine") == {"s3://b/p/data/mine"}
+    assert data_of_cells(*storage, "data.uri=s3://other/data") == {"s3://other/data"}
+    assert data_of_cells("table.output=s3://b/t", "table.data_root=s3://b/d") == {
+        "s3://b/d/data/faces",
+        "s3://b/d/data/dsprites",
+    }
+
+
+def test_a_table_whose_cells_would_read_a_folder_of_this_machine_is_refused():
+    with pytest.raises(ConfigError, match=r"data\.uri=data/faces.*submit\.storage="):
+        data_of_cells("table.output=s3://b/t")
+    with pytest.raises(ConfigError, match=r"data\.uri=/here/data/faces"):
+        data_of_cells("submit.storage=s3://b/p", "table.data_root=/here")
+
+
+def test_with_a_shared_file_system_cells_read_below_the_folder_of_who_submits(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    typed = ("submit.local_paths=true", "submit.job=table")
+    assert f"table.data_root={tmp_path}" in job_overrides(placed(load_config(typed)), typed)
+
+
+def sent_to_evaluate(*typed: str) -> list[str]:
+    """The places that an evaluation is sent with."""
+    typed = ("submit.job=evaluate", *typed)
+    overrides = job_overrides(placed(load_config(typed)), typed)
+    return [override for override in overrides if override.startswith(("data.uri", "run.uri"))]
+
+
+def test_an_evaluation_takes_the_data_of_its_run_unless_others_are_given():
+    storage = "submit.storage=s3://b/p"
+    assert sent_to_evaluate(storage, "run.name=photos") == ["run.uri=s3://b/p/runs"]
+    assert sent_to_evaluate("run.uri=s3://b/runs") == ["run.uri=s3://b/runs", "run.uri=s3://b/runs"]
+    assert sent_to_evaluate(storage, "experiment=photos") == ["data.uri=s3://b/p/data/photos", "run.uri=s3://b/p/runs"]
+    with pytest.raises(ConfigError, match="data.uri=data/photos"):
+        sent_to_evaluate("run.uri=s3://b/runs", "experiment=photos")
