@@ -12,7 +12,7 @@ import pyarrow.fs
 import ray.train
 from ray.train.torch import TorchConfig
 
-from gem_ray.checkpoint import latest_step
+from gem_ray.checkpoint import complete_steps, newest_whole_step
 from gem_ray.config import GemConfig, ScoringConfig
 from gem_ray.config_json import config_from_json, config_to_json
 from gem_ray.data.drawn import DRAWN
@@ -76,7 +76,7 @@ def reach_last_step(config: GemConfig, run: Storage, data: Storage, start_graph:
     check_same_run(config, run)
     with ray_session(config):
         ensure_data(config, data)
-        done = latest_step(run) or 0
+        done = newest_whole_step(run) or 0
         if done >= config.train.steps:
             say(f"run {run.uri} is complete at step {done}; raise train.steps to go on")
         else:
@@ -114,7 +114,7 @@ def check_same_run(config: GemConfig, run: Storage) -> None:
         before = config_from_json(run.read_bytes("config.json"))
     except FileNotFoundError:
         before = None
-    if before is not None and latest_step(run) is not None:
+    if before is not None and complete_steps(run):
         for path in fixed:
             old, new = (_lookup(source, path) for source in (before, config))
             if old != new:
@@ -182,7 +182,7 @@ def run_training(config: GemConfig, run: Storage, data: Storage, start_graph: Di
             publish_given_scores(config, run, data, store)
         graph = start_graph or newest_graph(store, attributes)
         # More than once only where workers left behind a notice that Ray Train's controller had not seen yet.
-        while (latest_step(run) or 0) < config.train.steps:
+        while (newest_whole_step(run) or 0) < config.train.steps:
             with interrupts_as_keyboard():
                 fit(build_trainer(config, run, data, graph))
 
