@@ -1,4 +1,4 @@
-"""The driver's own rules: one shape per run, data that were prepared, and an end where the last checkpoint is whole."""
+"""The driver's own rules: data that were prepared, and an end where the last checkpoint is whole."""
 
 import re
 from contextlib import nullcontext
@@ -9,24 +9,14 @@ import torch
 
 from gem_ray.checkpoint import Checkpoint, save_checkpoint
 from gem_ray.config import DataConfig, GemConfig, RunConfig, ScoringConfig, StorageConfig, TrainConfig
-from gem_ray.errors import ConfigError, DataError
+from gem_ray.errors import DataError
 from gem_ray.storage import Storage
 from gem_ray.train import trainer
-from gem_ray.train.trainer import check_same_run, doubt_about_mllm, ensure_data, run_storage, with_absolute_paths
+from gem_ray.train.trainer import doubt_about_mllm, ensure_data, with_absolute_paths
 
 
 def make_config(tmp_path, **train):
     return GemConfig(run=RunConfig(uri=str(tmp_path), name="r"), train=TrainConfig(**train))
-
-
-def test_a_run_goes_on_with_more_steps_but_not_with_another_seed(tmp_path):
-    config = make_config(tmp_path, steps=10)
-    run = run_storage(config)
-    check_same_run(config, run)
-    run.write_bytes("checkpoints/step_000000010/manifest.json", b"{}")
-    check_same_run(make_config(tmp_path, steps=20), run)
-    with pytest.raises(ConfigError, match=r"train.seed=0, now it is 1"):
-        check_same_run(make_config(tmp_path, steps=20, seed=1), run)
 
 
 @pytest.mark.parametrize(("damaged", "trained"), [(False, 0), (True, 1)])
