@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +25,8 @@ log = logging.getLogger(__name__)
 FOLDER = "checkpoints"
 MANIFEST = "manifest.json"
 SCHEMA_VERSION = 1
+OURS = re.compile(r"step_([0-9]{9}|[1-9][0-9]{9,})")
+"""Names that ``_name`` gives; any other folder beside them is somebody else's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,9 +75,9 @@ def save_checkpoint(run: Storage, checkpoint: Checkpoint, keep: int) -> int:
         "sha256": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
     }
     run.write_bytes(f"{folder}/{MANIFEST}", json.dumps(manifest, indent=2).encode())
-    kept = {_name(step) for step in complete_steps(run)[-keep:]}
+    kept = {folder, *(_name(step) for step in complete_steps(run)[-keep:])}
     for old in run.folders(FOLDER):  # also what a killed save, or a killed deletion, left
-        if old not in kept:
+        if old not in kept and OURS.fullmatch(old.rsplit("/", 1)[-1]):
             _delete(run, old)
     return sum(len(data) for data in files.values())
 
@@ -87,13 +90,37 @@ def _delete(run: Storage, folder: str) -> None:
 def complete_steps(run: Storage) -> list[int]:
     """Steps of all complete checkpoints, ascending."""
     names = [name.split("/") for name in run.list(FOLDER)]
-    return sorted(int(parts[1].removeprefix("step_")) for parts in names if len(parts) == 3 and parts[2] == MANIFEST)
+    found = [OURS.fullmatch(parts[1]) for parts in names if len(parts) == 3 and parts[2] == MANIFEST]
+    return sorted(int(match[1]) for match in found if match)
 
 
 def latest_step(run: Storage) -> int | None:
-    """Step of the newest complete checkpoint, None where there is none."""
+    """Step of the newest complete checkpoint, None where there is none; its files may be damaged."""
     steps = complete_steps(run)
     return steps[-1] if steps else None
+
+
+def newest_whole_step(run: Storage) -> int | None:
+    """Step of what ``load_checkpoint`` gives, which is read for it; None where there is none.
+
+    Raises:
+        DataError: all checkpoints are damaged
+    """
+    found = load_checkpoint(run)
+    return found.step if found else None
+
+
+def put_aside_newer(run: Storage, step: int) -> None:
+    """Of checkpoints newer than ``step``, which could not be read, make folders that no reader takes for one.
+
+    A run that went on beside them would have its own, older, checkpoints deleted in their favour.
+    """
+    for newer in [found for found in complete_steps(run) if found > step]:
+        folder, aside = _name(newer), f"{FOLDER}/unreadable_{newer:09d}"
+        log.warning("going on from step %d; what could not be read is put aside as %s/%s", step, run.uri, aside)
+        for name in run.list(folder):
+            run.write_bytes(name.replace(folder, aside, 1), run.read_bytes(name))
+        _delete(run, folder)
 
 
 def load_checkpoint(run: Storage, step: int | None = None) -> Checkpoint | None:

@@ -49,6 +49,7 @@ class PrepareConfig:
         check(0 <= self.max_bad_share <= 1, f"prepare.max_bad_share={self.max_bad_share} must lie in [0, 1]")
         check(self.crop >= 0, f"prepare.crop={self.crop} must not be negative; 0 takes the largest square")
         check(self.num_images >= 0, f"prepare.num_images={self.num_images} must not be negative; 0 takes all")
+        check(self.seed >= 0, f"prepare.seed={self.seed} must not be negative")
         check(self.concurrency >= 1, f"prepare.concurrency={self.concurrency} must be at least 1")
         check(self.max_pixels >= 64, f"prepare.max_pixels={self.max_pixels} refuses every image; raise it")
         check(self.shard_mb >= 1, f"prepare.shard_mb={self.shard_mb} must be at least 1")

@@ -59,6 +59,7 @@ class TrainConfig:
             f"train.min_workers={self.min_workers} must lie between 0 and train.num_workers={self.num_workers}",
         )
         check(self.grow_every_s >= 0, f"train.grow_every_s={self.grow_every_s} must not be negative")
+        check(self.seed >= 0, f"train.seed={self.seed} must not be negative")
         check(self.max_failures >= 0, f"train.max_failures={self.max_failures} must not be negative")
         for name in ("learning_rate", "discriminator_learning_rate"):
             check(0 < getattr(self, name) < math.inf, f"train.{name}={getattr(self, name)} must be positive")

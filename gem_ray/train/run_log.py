@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import tempfile
-from pathlib import Path
 from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
@@ -27,11 +26,13 @@ class RunLog:
 
     def __init__(self, run: Storage, start_step: int) -> None:
         self._run = run
-        self._folder = run.local_path if run.is_local else Path(tempfile.mkdtemp(prefix="gem_ray-log-"))
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self._temporary = None if run.is_local else tempfile.TemporaryDirectory(prefix="gem_ray-log-")
+        here = Storage(self._temporary.name, run.config) if self._temporary else run
+        self._folder = here.local_path
         self._path = self._folder / METRICS
         kept = [line for line in read_metrics(run) if line["step"] < start_step]
-        self._path.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        # Whole or not at all: a kill in between must not cost the run its history.
+        here.write_bytes(METRICS, "".join(json.dumps(line) + "\n" for line in kept).encode())
         self._file = self._path.open("a")
         self._tensorboard = SummaryWriter(str(self._folder / TENSORBOARD), purge_step=start_step)
 
@@ -59,8 +60,12 @@ class RunLog:
         return {path.relative_to(self._folder).as_posix(): path.read_bytes() for path in paths if path.is_file()}
 
     def close(self) -> None:
-        """Bring everything to storage and close."""
-        for name, data in self.remote_files().items():
-            self._run.write_bytes(name, data)
-        self._file.close()
-        self._tensorboard.close()
+        """Bring everything to storage and close, and remove what lies here alone."""
+        try:
+            for name, data in self.remote_files().items():
+                self._run.write_bytes(name, data)
+        finally:
+            self._file.close()
+            self._tensorboard.close()
+            if self._temporary:
+                self._temporary.cleanup()

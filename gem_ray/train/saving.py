@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 
 from gem_ray import telemetry
-from gem_ray.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from gem_ray.checkpoint import Checkpoint, load_checkpoint, put_aside_newer, save_checkpoint
 from gem_ray.config import GemConfig
 from gem_ray.config_json import config_to_json
 from gem_ray.errors import GemRayError, TrainingError
@@ -31,6 +31,8 @@ def resume(run: Storage, parts: Parts, start_graph: DisGraph) -> tuple[int, Rela
     """Bring all ranks to rank 0's newest whole checkpoint; (steps done, relations in use then)."""
     device = parts.device
     found = load_checkpoint(run) if dist.get_rank() == 0 else None
+    if found:
+        put_aside_newer(run, found.step)
     chosen = torch.tensor([found.step if found else 0], dtype=torch.int64, device=device)
     dist.broadcast(chosen, 0)
     step = int(chosen)

@@ -15,12 +15,21 @@ import torch
 from torch import Tensor, nn
 
 from gem_ray.config import GemConfig, ObjectiveConfig
+from gem_ray.errors import ConfigError
 from gem_ray.losses.gem import LossTerms, gem_loss
 from gem_ray.models.gem import Gem, GemOutputs
 from gem_ray.models.perceptual import PerceptualNetwork
 from gem_ray.train.anchor import AverageAnchor, build_anchor
 from gem_ray.train.critics import Critic, build_critics, exchanging, joint_loss, joint_terms, latent_logits, latent_loss
 from gem_ray.train.frozen import build_perceptual
+
+# Which options a state of another shape comes from, by the prefix of its names.
+DECIDED_BY = {
+    "gem": "model, or other images at data.uri",
+    "discriminator": "model or objective.adversarial_weight",
+    "latent_critic": "objective.total_correlation or objective.latent_critic_width",
+    "anchor": "objective.anchor",
+}
 
 
 @dataclass
@@ -187,14 +196,30 @@ def state_tensors(parts: Parts) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
 
 
 def load_state_tensors(parts: Parts, model: dict[str, Tensor], optimizer: dict[str, Tensor]) -> None:
-    """The inverse of ``state_tensors``; strict, so a checkpoint of another model fails by name."""
-    parts.gem.load_state_dict(_below(model, "gem."))
+    """The inverse of ``state_tensors``.
+
+    Raises:
+        ConfigError: a tensor that is missing, too many or of another shape, with the options that decide it
+    """
+    _load_module(parts.gem, "gem", model)
     _load_optimizer_tensors(parts.gem, parts.optimizer, _below(optimizer, "gem."))
     for prefix, critic in parts.critics.items():
-        critic.module.load_state_dict(_below(model, f"{prefix}."))
+        _load_module(critic.module, prefix, model)
         _load_optimizer_tensors(critic.module, critic.optimizer, _below(optimizer, f"{prefix}."))
     if parts.anchor:
-        parts.anchor.load_state_dict(_below(model, "anchor."))
+        _load_module(parts.anchor, "anchor", model)
+
+
+def _load_module(module: nn.Module, prefix: str, model: dict[str, Tensor]) -> None:
+    tensors = _below(model, f"{prefix}.")
+    found, wanted = ({(name, state[name].shape) for name in state} for state in (tensors, module.state_dict()))
+    if found != wanted:
+        names = sorted({f"{prefix}.{name}" for name, _ in found ^ wanted})
+        raise ConfigError(
+            f"the checkpoint was written with another {DECIDED_BY[prefix]}: it and this configuration differ in "
+            f"{len(names)} tensors, {names[0]} the first; set that back or choose another run.name"
+        )
+    module.load_state_dict(tensors)
 
 
 def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

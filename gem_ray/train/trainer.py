@@ -12,14 +12,14 @@ import pyarrow.fs
 import ray.train
 from ray.train.torch import TorchConfig
 
-from gem_ray.checkpoint import latest_step
+from gem_ray.checkpoint import newest_whole_step
 from gem_ray.config import GemConfig, ScoringConfig
-from gem_ray.config_json import config_from_json, config_to_json
+from gem_ray.config_json import config_to_json
 from gem_ray.data.drawn import DRAWN
 from gem_ray.data.loader import build_datasets
 from gem_ray.data.manifest import has_manifest, read_manifest
 from gem_ray.data.prepare import prepare
-from gem_ray.errors import ConfigError, DataError
+from gem_ray.errors import DataError
 from gem_ray.evaluation.facts import Summary
 from gem_ray.graph.disgraph import DisGraph
 from gem_ray.graph.store import StoreClient, start_store
@@ -35,6 +35,7 @@ from gem_ray.train.links import say_links
 from gem_ray.train.ray_session import ray_session
 from gem_ray.train.restarts import CountRestarts, EndFailedGroupsSoon
 from gem_ray.train.run_lock import run_lock
+from gem_ray.train.same_run import check_same_run
 from gem_ray.train.worker import train_worker
 
 COLLECTIVE_TIMEOUT_S = 120
@@ -73,10 +74,10 @@ def reach_last_step(config: GemConfig, run: Storage, data: Storage, start_graph:
         as ``train``
     """
     validate_attributes(config.model.attributes)
-    check_same_run(config, run)
+    check_same_run(config, run, data)
     with ray_session(config):
         ensure_data(config, data)
-        done = latest_step(run) or 0
+        done = newest_whole_step(run) or 0
         if done >= config.train.steps:
             say(f"run {run.uri} is complete at step {done}; raise train.steps to go on")
         else:
@@ -101,34 +102,6 @@ def with_absolute_paths(config: GemConfig) -> GemConfig:
 def run_storage(config: GemConfig) -> Storage:
     """The folder of this run."""
     return Storage(f"{config.run.uri}/{config.run.name}", config.storage)
-
-
-def check_same_run(config: GemConfig, run: Storage) -> None:
-    """Refuse to go on with a run of another shape; steps, cadence and services may change between sittings.
-
-    Raises:
-        ConfigError: a changed option, with both values
-    """
-    fixed = ("model", "data.uri", "data.batch_size", "data.holdout", "train.seed")
-    try:
-        before = config_from_json(run.read_bytes("config.json"))
-    except FileNotFoundError:
-        before = None
-    if before is not None and latest_step(run) is not None:
-        for path in fixed:
-            old, new = (_lookup(source, path) for source in (before, config))
-            if old != new:
-                raise ConfigError(
-                    f"the run {run.uri} was started with {path}={old}, now it is {new}; "
-                    "set it back or choose another run.name"
-                )
-    run.write_bytes("config.json", config_to_json(config).encode())
-
-
-def _lookup(config: object, path: str) -> object:
-    for name in path.split("."):
-        config = getattr(config, name)
-    return config
 
 
 def ensure_data(config: GemConfig, data: Storage) -> None:
@@ -182,7 +155,7 @@ def run_training(config: GemConfig, run: Storage, data: Storage, start_graph: Di
             publish_given_scores(config, run, data, store)
         graph = start_graph or newest_graph(store, attributes)
         # More than once only where workers left behind a notice that Ray Train's controller had not seen yet.
-        while (latest_step(run) or 0) < config.train.steps:
+        while (newest_whole_step(run) or 0) < config.train.steps:
             with interrupts_as_keyboard():
                 fit(build_trainer(config, run, data, graph))
 

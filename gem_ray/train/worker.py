@@ -15,6 +15,8 @@ import ray.train
 import ray.train.torch
 import torch
 from ray.train.v2._internal.execution import context
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from gem_ray.config import GemConfig
 from gem_ray.config_json import config_from_json
@@ -130,9 +132,23 @@ def prepare_process(config: GemConfig, rank: int) -> torch.device:
 
 def wrap_for_world(parts: Parts) -> None:
     """Wrap what is called in DDP where there are several workers, after the state has been loaded."""
-    parts.model = ray.train.torch.prepare_model(parts.model, move_to_device=False)
+    parts.model = wrap(parts.model)
     for critic in parts.critics.values():
-        critic.called = ray.train.torch.prepare_model(critic.called, move_to_device=False)
+        critic.called = wrap(critic.called)
+
+
+def wrap(module: nn.Module) -> nn.Module:
+    """A module as DDP, where there are several workers, with buckets of gradients that are the same in every step.
+
+    DDP lays them out anew behind the first step of each start, in the order in which gradients came. Three ranks or
+    more then sum in another order in that step than in all others, and a resumed run is not the undisturbed one.
+    """
+    wrapped = ray.train.torch.prepare_model(module, move_to_device=False)
+    if isinstance(wrapped, DistributedDataParallel):
+        # What DDP does by itself only once; find_unused_parameters=True, which keeps it from it, costs every step.
+        wrapped.reducer._push_all_rebuilt_params()
+        wrapped.reducer._rebuild_buckets()
+    return wrapped
 
 
 def write_event(log: RunLog | None, event: str | None) -> None:

@@ -15,7 +15,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from gem_ray.checkpoint import Checkpoint, complete_steps, latest_step, load_checkpoint, save_checkpoint
+from gem_ray.checkpoint import (
+    Checkpoint,
+    complete_steps,
+    latest_step,
+    load_checkpoint,
+    newest_whole_step,
+    put_aside_newer,
+    save_checkpoint,
+)
 from gem_ray.config import StorageConfig
 from gem_ray.errors import DataError, StorageError
 from gem_ray.storage import Storage
@@ -136,6 +144,63 @@ def test_only_the_newest_are_kept(run):
         save_checkpoint(run, make_checkpoint(step), keep=2)
     assert complete_steps(run) == [20, 100]
     assert {path.parent.name for path in run.local_path.rglob("*.*")} == {"step_000000020", "step_000000100"}
+
+
+def spoil(run: Storage, step: int) -> None:
+    (folder(run, step) / "model.safetensors").write_bytes(b"")
+
+
+def test_of_a_run_that_goes_on_from_before_damage_the_new_checkpoints_are_kept(run):
+    for step in (2000, 2500, 3000):
+        save_checkpoint(run, make_checkpoint(step), keep=3)
+    spoil(run, 3000)
+    found = load_checkpoint(run)
+    assert found is not None
+    put_aside_newer(run, found.step)
+    assert complete_steps(run) == [2000, 2500]
+    save_checkpoint(run, make_checkpoint(2600), keep=1)
+    assert complete_steps(run) == [newest_whole_step(run)] == [2600]
+    aside = run.local_path / "checkpoints" / "unreadable_000003000"
+    assert json.loads((aside / "graph.json").read_text())["version"] == 3000
+
+
+def test_nothing_is_put_aside_where_the_newest_is_whole(run):
+    for step in (1, 2):
+        save_checkpoint(run, make_checkpoint(step), keep=3)
+    put_aside_newer(run, 2)
+    assert run.folders("checkpoints") == ["checkpoints/step_000000001", "checkpoints/step_000000002"]
+
+
+def test_what_was_just_saved_is_kept_also_beside_newer_ones(run):
+    for step in (2500, 3000, 2600):
+        save_checkpoint(run, make_checkpoint(step), keep=1)
+    assert complete_steps(run) == [2600, 3000]
+
+
+def test_the_newest_whole_step_is_that_of_the_checkpoint_that_is_loaded(run):
+    assert newest_whole_step(run) is None
+    for step in (1, 2):
+        save_checkpoint(run, make_checkpoint(step), keep=3)
+    spoil(run, 2)
+    assert (latest_step(run), newest_whole_step(run)) == (2, 1)
+    spoil(run, 1)
+    with pytest.raises(DataError, match="none of the 2 checkpoints"):
+        newest_whole_step(run)
+
+
+@pytest.mark.parametrize("name", ["best", "step_final", "step_1", "step_0000000001", "step_000000001_old"])
+def test_folders_of_a_person_are_neither_read_nor_deleted(run, name):
+    run.write_bytes(f"checkpoints/{name}/manifest.json", b"{}")
+    for step in (1, 2):
+        save_checkpoint(run, make_checkpoint(step), keep=1)
+    assert complete_steps(run) == [2]
+    assert run.exists(f"checkpoints/{name}/manifest.json")
+
+
+def test_steps_of_ten_digits_are_steps_too(run):
+    for step in (999_999_999, 1_000_000_000):
+        save_checkpoint(run, make_checkpoint(step), keep=1)
+    assert complete_steps(run) == [1_000_000_000]
 
 
 @pytest.mark.parametrize("left", ["model.safetensors", ".tmp-0a1b"], ids=["some files", "half a file"])

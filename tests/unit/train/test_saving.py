@@ -90,6 +90,16 @@ def test_a_saved_checkpoint_is_what_a_new_worker_resumes_from(saving):
     assert saving.reported == [7]
 
 
+def test_damaged_checkpoints_are_out_of_the_way_before_training_goes_on(saving, caplog):
+    for step in (7, 14):
+        saving.saver.begin(step)
+        saving.saver.wait()
+    saving.run.write_bytes("checkpoints/step_000000014/model.safetensors", b"")
+    assert resume(saving.run, saving.parts, saving.feed.relations.graph)[0] == 7
+    assert complete_steps(saving.run) == [7]
+    assert "checkpoints/unreadable_000000014" in caplog.text
+
+
 def test_steps_go_on_while_a_checkpoint_is_written_and_do_not_change_it(saving, slow_storage):
     set_offset(saving.parts, 0.25)
     saving.saver.begin(7)

@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import load, save
 
 from gem_ray.config import GemConfig, ModelConfig, ObjectiveConfig, TrainConfig
+from gem_ray.errors import ConfigError
 from gem_ray.train.step import (
     Inputs,
     build_parts,
@@ -90,6 +91,27 @@ def test_a_restored_state_goes_on_exactly_as_if_never_interrupted(adversarial_we
     for tensors, others in zip(expected, found, strict=True):
         assert tensors.keys() == others.keys()
         assert all(torch.equal(tensors[name], others[name]) for name in tensors)
+
+
+@pytest.mark.parametrize(
+    ("now", "told"),
+    [
+        ({"adversarial_weight": 0.5}, r"objective.adversarial_weight: .*tensors, discriminator\."),
+        ({"total_correlation": "critic"}, r"objective.total_correlation or .*latent_critic\."),
+        ({"anchor": "ema"}, r"objective.anchor: .*2 tensors, anchor.average the first"),
+    ],
+    ids=["adversarial", "critic", "anchor"],
+)
+def test_a_state_of_another_objective_names_the_option(now, told):
+    state = stored(build_parts(make_config(), SIZE, CPU))
+    with pytest.raises(ConfigError, match=told):
+        load_state_tensors(build_parts(make_config(**now), SIZE, CPU), *state)
+
+
+def test_a_state_of_another_image_size_is_told_of_as_such():
+    state = stored(build_parts(make_config(), SIZE, CPU))
+    with pytest.raises(ConfigError, match=r"another model, or other images at data\.uri: "):
+        load_state_tensors(build_parts(make_config(), 2 * SIZE, CPU), *state)
 
 
 def test_forgetting_the_optimizer_state_changes_the_result():

@@ -1,28 +1,38 @@
-"""The driver's own rules: one shape per run, and data that were prepared."""
+"""The driver's own rules: data that were prepared, and an end where the last checkpoint is whole."""
 
 import re
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
+import torch
 
+from gem_ray.checkpoint import Checkpoint, save_checkpoint
 from gem_ray.config import DataConfig, GemConfig, RunConfig, ScoringConfig, StorageConfig, TrainConfig
-from gem_ray.errors import ConfigError, DataError
+from gem_ray.errors import DataError
 from gem_ray.storage import Storage
-from gem_ray.train.trainer import check_same_run, doubt_about_mllm, ensure_data, run_storage, with_absolute_paths
+from gem_ray.train import trainer
+from gem_ray.train.trainer import doubt_about_mllm, ensure_data, with_absolute_paths
 
 
 def make_config(tmp_path, **train):
     return GemConfig(run=RunConfig(uri=str(tmp_path), name="r"), train=TrainConfig(**train))
 
 
-def test_a_run_goes_on_with_more_steps_but_not_with_another_seed(tmp_path):
-    config = make_config(tmp_path, steps=10)
-    run = run_storage(config)
-    check_same_run(config, run)
-    run.write_bytes("checkpoints/step_000000010/manifest.json", b"{}")
-    check_same_run(make_config(tmp_path, steps=20), run)
-    with pytest.raises(ConfigError, match=r"train.seed=0, now it is 1"):
-        check_same_run(make_config(tmp_path, steps=20, seed=1), run)
+@pytest.mark.parametrize(("damaged", "trained"), [(False, 0), (True, 1)])
+def test_a_run_is_complete_where_its_last_checkpoint_can_be_read(tmp_path, monkeypatch, damaged, trained):
+    starts = []
+    monkeypatch.setattr(trainer, "ray_session", lambda config: nullcontext())
+    monkeypatch.setattr(trainer, "ensure_data", lambda config, data: None)
+    monkeypatch.setattr(trainer, "run_training", lambda *arguments: starts.append(arguments))
+    config = make_config(tmp_path, steps=20)
+    run = trainer.run_storage(config)
+    for step in (10, 20):
+        save_checkpoint(run, Checkpoint(step=step, model={"w": torch.ones(3)}, graph_json="{}", state={}), keep=2)
+    if damaged:
+        run.write_bytes("checkpoints/step_000000020/model.safetensors", b"")
+    trainer.reach_last_step(config, run, Storage(str(tmp_path / "data"), StorageConfig()))
+    assert len(starts) == trained
 
 
 def test_missing_data_names_the_command_that_makes_it(tmp_path):
