@@ -17,7 +17,9 @@ GROUPS = {
     "propagation": Group("benchmarks.core:propagation", 30, "dense message passing over PyG's sparse one"),
     "compiling": Group("benchmarks.compiling:compiling", 90, "torch.compile over eager, channels-last over not"),
     "workers": Group("benchmarks.workers:workers", 60, "two DDP workers over one, a thread each"),
-    "training": Group("benchmarks.training:training", 150, "Ray Train: real ingest, graph poller, checkpoints"),
+    "training": Group(
+        "benchmarks.training:training", 240, "Ray Train: resident and streamed ingest, graph poller, checkpoints"
+    ),
     "watching": Group("benchmarks.watching:watching", 60, "steps that are timed and exported over bare ones"),
     "store": Group("benchmarks.store:store", 40, "batched pushes to the graph store over single ones"),
     "calling": Group("benchmarks.calling:calling", 60, "Serve handle over HTTP, a stub in place of the MLLM"),

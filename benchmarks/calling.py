@@ -67,13 +67,18 @@ def measure(runner: asyncio.Runner, url: str, repeats: int) -> Iterator[Ratio]:
     """In turn, with as many requests under way."""
     scorer = ServeScorer(app_name(RUN), 60.0)
     pixels = np.zeros((SIDE, SIDE, 3), np.uint8)
-    request = ScoreRequest(image=pixels.tobytes(), height=SIDE, width=SIDE, attribute=ATTRIBUTES[0])
+    # Each its own image: one that a batch holds many times would be sent once.
+    batch = [
+        ScoreRequest(image=(pixels + number).tobytes(), height=SIDE, width=SIDE, attribute=ATTRIBUTES[0])
+        for number in range(BATCH)
+    ]
+    request = batch[0]
     sink = io.BytesIO()
     Image.fromarray(pixels).save(sink, "JPEG")
 
     async def by_handle(pause_s: float) -> None:
         async def one() -> None:
-            answers = await scorer.score([request] * BATCH)
+            answers = await scorer.score(batch)
             assert all(answer.probabilities for answer in answers)
             await asyncio.sleep(pause_s)
 

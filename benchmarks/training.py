@@ -1,7 +1,7 @@
-"""Ratios of the training loop on two real Ray Train workers: real ingest over memory, graph poller, checkpoints.
+"""Ratios of the training loop on two real Ray Train workers: ingest over one batch, graph poller, checkpoints.
 
-In processor time of rank 0, which others on the machine touch less: a worker has a core of its own in earnest. What a
-checkpoint takes is mostly waiting, and is read from the clock.
+By the clock, since a step that waits for its batch or its checkpoint uses no processor; only what the graph poller
+costs, which is too little to be seen so, is read from the processor time of rank 0.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,13 @@ import torch
 import torch.distributed as dist
 from ray.train.torch import TorchTrainer
 
-from benchmarks.timing import Ratio, Turns, figures, in_turn, spend
-from gem_ray.config import DataConfig, GemConfig, PrepareConfig, RunConfig, ScoringConfig, TrainConfig
+from benchmarks.synthetic import write_random_shards
+from benchmarks.timing import Ratio, Turns, figures, in_turn, ratio, spend
+from gem_ray.config import DataConfig, GemConfig, RunConfig, ScoringConfig, TrainConfig
 from gem_ray.config_json import config_from_json, config_to_json
+from gem_ray.data.ahead import ahead
 from gem_ray.data.loader import Batch, build_datasets, open_loader
 from gem_ray.data.manifest import read_manifest
-from gem_ray.data.prepare import prepare
 from gem_ray.graph.disgraph import DisGraph
 from gem_ray.graph.store import start_store
 from gem_ray.storage import Storage
@@ -40,7 +41,8 @@ from gem_ray.train.step import build_parts, train_step
 from gem_ray.train.trainer import scaling
 from gem_ray.train.worker import make_inputs, wrap_for_world
 
-STEPS = 3
+STEPS, FEW_STEPS = 12, 3  # of a segment by the clock, and by processor time
+SIDE, SHARDS, PER_SHARD = 64, 20, 1024  # an epoch is longer than all segments of a stream: each begins with a start
 RESULT = "result.json"
 
 
@@ -50,12 +52,11 @@ def training(repeats: int) -> Iterator[Ratio]:
         config = GemConfig(
             run=RunConfig(uri=f"{folder}/runs", name="bench"),
             data=DataConfig(uri=f"{folder}/faces", batch_size=128, holdout=64),
-            prepare=PrepareConfig(num_images=2048, shard_mb=8),
             scoring=ScoringConfig(scorer="none"),
         )
         data, run = Storage(config.data.uri, config.storage), Storage(f"{config.run.uri}/bench", config.storage)
         with ray_session(config):
-            prepare(config)
+            write_random_shards(data, SHARDS, PER_SHARD, SIDE)
             store = start_store(run, config.run.name, tuple(config.model.attributes), config.graph)
             try:
                 TorchTrainer(
@@ -86,12 +87,15 @@ def worker(settings: dict[str, object]) -> None:
     start = without_scores(DisGraph.empty(tuple(config.model.attributes)))
     quiet = RelationFeed(start, device, config.graph.refresh_every_steps)
     influence, log = EdgeInfluence(parts.gem.edge_offset), RunLog(run, 0) if rank == 0 else None
-    real, counter = loader.batches(0), itertools.count()
-    fixed = next(real)
+    streamed = open_loader(replace(config, data=replace(config.data, ingest="stream")), rank, world)
+    resident, shards = (ahead(source.batches(0)) for source in (loader, streamed))
+    counter, fixed = itertools.count(), next(resident)
 
-    def steps(next_batch: Callable[[], Batch], feed: RelationFeed, pause_s: float = 0.0) -> None:
+    def steps(
+        next_batch: Callable[[], Batch], feed: RelationFeed = quiet, pause_s: float = 0.0, count: int = STEPS
+    ) -> None:
         dist.barrier()
-        for _ in range(STEPS):
+        for _ in range(count):
             step = next(counter)
             feed.refresh(step)
             train_step(
@@ -100,25 +104,33 @@ def worker(settings: dict[str, object]) -> None:
             influence.add()
             spend(pause_s)
 
-    def in_memory() -> None:
-        steps(lambda: fixed, quiet)
-
-    def timed(next_batch: Callable[[], Batch], feed: RelationFeed) -> Turns:
-        return in_turn(lambda p: steps(next_batch, feed, p), in_memory, repeats, STEPS, clock=time.process_time)
-
     saver = Saver(config, run, parts, quiet, influence, log, report=lambda step: None)
 
-    def save(pause_s: float) -> None:
+    def beside_a_save(pause_s: float) -> None:
         saver.begin(next(counter))
-        time.sleep(pause_s)
+        steps(lambda: fixed, pause_s=pause_s)
 
-    turns = {"ingest": timed(lambda: next(real), quiet)}
-    turns["checkpoint"] = in_turn(save, in_memory, repeats, 1, between=saver.wait)
+    timed: dict[str, Callable[[float], None]] = {
+        "ingest": lambda pause_s: steps(lambda: next(resident), pause_s=pause_s),
+        "stream": lambda pause_s: steps(lambda: next(shards), pause_s=pause_s),
+        "checkpoint": beside_a_save,
+    }
+    turns = {
+        name: in_turn(a, lambda: steps(lambda: fixed), repeats, STEPS, between=saver.wait) for name, a in timed.items()
+    }
     saver.wait()
     saver.close()
+    for batches in (resident, shards):
+        batches.close()
     poller = start_poller(config, run, 0) if rank == 0 else None
     followed = RelationFeed(start, device, config.graph.refresh_every_steps, poller)
-    turns["poller"] = timed(lambda: fixed, followed)
+    turns["poller"] = in_turn(
+        lambda pause_s: steps(lambda: fixed, followed, pause_s, FEW_STEPS),
+        lambda: steps(lambda: fixed, count=FEW_STEPS),
+        repeats,
+        FEW_STEPS,
+        clock=time.process_time,
+    )
     if poller and log:
         poller.close()
         log.close()
@@ -127,21 +139,24 @@ def worker(settings: dict[str, object]) -> None:
 
 def summarise(turns: dict[str, Turns], config: GemConfig) -> Iterator[Ratio]:
     """Name what was timed."""
-    units = STEPS * config.data.batch_size // config.train.num_workers
-    what = "training with real ingest over the same step on one batch in memory, 64x64, a worker of 2"
-    yield from figures("ingest", what, turns["ingest"], units, "images/CPU s", 0.95)
-    yield from figures("graph_poller", "graph poller on over off", turns["poller"], units, "images/CPU s", 0.99)
-    every, saved = TrainConfig().checkpoint_every_steps, turns["checkpoint"]
-    what = f"training with a checkpoint every {every} steps, the default, over none; reckoned from what steps wait for"
-    yield from figures("checkpoint", what, with_checkpoints(saved, every / STEPS), every, "steps/s", 0.98)
+    images = config.data.batch_size // config.train.num_workers
+    for name, source in (("ingest", "resident shards"), ("ingest_stream", "shards streamed through Ray Data")):
+        what = f"training on {source} over the same step on one batch, 64x64, a worker of 2"
+        yield from figures(name, what, turns[name.removeprefix("ingest_")], STEPS * images, "images/s", 0.95)
+    what = "graph poller on over off"
+    yield from figures("graph_poller", what, turns["poller"], FEW_STEPS * images, "images/CPU s", 0.99)
+    saved, every = turns["checkpoint"], TrainConfig().checkpoint_every_steps
+    what = f"{STEPS} steps while a checkpoint is written over {STEPS} without"
+    yield from figures("beside_a_save", what, saved, STEPS, "steps/s")
+    what = f"training with a checkpoint every {every} steps, the default, over none, reckoned from beside_a_save"
+    yield ratio("checkpoint", what, with_checkpoints(saved, every / STEPS), every, "steps/s", 0.98)
 
 
-def with_checkpoints(saved: Turns, segments: float) -> Turns:
-    """Seconds of so many segments of steps with a checkpoint, without, and with one that takes as long as they do.
+def with_checkpoints(saved: Turns, segments: float) -> tuple[list[float], list[float]]:
+    """Seconds of so many segments of steps with one checkpoint, and without.
 
     Args:
-        saved: seconds of a checkpoint (A) and of a segment (B)
+        saved: seconds of a segment in which a checkpoint is written (A) and of one without (B)
     """
-    without = [segments * seconds for seconds in saved.b]
-    withal = [steps + checkpoint for steps, checkpoint in zip(without, saved.a, strict=True)]
-    return Turns(withal, without, [2 * seconds for seconds in without], 1.0)
+    withal = [segments * without + beside - without for beside, without in zip(saved.a, saved.b, strict=True)]
+    return withal, [segments * without for without in saved.b]

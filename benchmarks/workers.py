@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -30,11 +29,9 @@ def workers(repeats: int) -> Iterator[Ratio]:
     """Measured by the first of the workers."""
     with tempfile.TemporaryDirectory(prefix="gem_ray-bench-") as folder:
         torch.multiprocessing.spawn(worker, args=(folder, repeats), nprocs=WORLD)
-        turns = {name: Turns(**content) for name, content in json.loads(Path(folder, RESULT).read_text()).items()}
+        turns = Turns(**json.loads(Path(folder, RESULT).read_text()))
     what = f"{WORLD} DDP workers (gloo) over one, the same batch of {BATCH} at 64x64, fp32, a thread each"
-    yield from figures("ddp_workers", what, turns["wall"], STEPS * BATCH, "images/s", 1.6)
-    what = "the same by the processor time of rank 0: what two cores that nobody else uses would give"
-    yield from figures("ddp_workers_cpu", what, turns["cpu"], STEPS * BATCH, "images/CPU s", 1.6)
+    yield from figures("ddp_workers", what, turns, STEPS * BATCH, "images/s", 1.6)
 
 
 def worker(rank: int, folder: str, repeats: int) -> None:
@@ -52,12 +49,9 @@ def worker(rank: int, folder: str, repeats: int) -> None:
         assert difference < CLOSE, f"gradients of {WORLD} workers and of one differ by {difference:.1e} of their norm"
         a = lambda pause_s: steps(together, share, pause_s)  # noqa: E731
         b = lambda: steps(alone, whole, only=0)  # noqa: E731
-        turns = {
-            "wall": in_turn(a, b, repeats, STEPS),
-            "cpu": in_turn(a, b, repeats, STEPS, clock=time.process_time),
-        }
+        turns = in_turn(a, b, repeats, STEPS)
         if rank == 0:
-            Path(folder, RESULT).write_text(json.dumps({name: asdict(found) for name, found in turns.items()}))
+            Path(folder, RESULT).write_text(json.dumps(asdict(turns)))
     finally:
         dist.destroy_process_group()
 

@@ -7,9 +7,6 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-import aiohttp
-from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
-
 from gem_ray import telemetry
 from gem_ray.config import StorageConfig
 from gem_ray.errors import StorageError
@@ -45,12 +42,12 @@ def with_retries(what: str, action: Callable[[], T], uri: str, config: StorageCo
             raise
         except FileExistsError:
             raise
-        except NoCredentialsError as error:
-            raise StorageError(
-                f"cannot {what} in {uri}: no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
-                "give the machine a role, or set storage.anonymous=true for a public bucket"
-            ) from error
-        except (OSError, BotoCoreError, ClientError, aiohttp.ClientError) as error:
+        except _faults() as error:
+            if _has_no_credentials(error):
+                raise StorageError(
+                    f"cannot {what} in {uri}: no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
+                    "give the machine a role, or set storage.anonymous=true for a public bucket"
+                ) from error
             pause_s = min(8.0, 0.2 * 2**attempt) * random.uniform(0.5, 1.0)
             over = attempt == config.attempts or time.monotonic() + pause_s > end
             last = over or isinstance(error, PERMANENT) or is_local
@@ -67,6 +64,22 @@ def with_retries(what: str, action: Callable[[], T], uri: str, config: StorageCo
     raise AssertionError("unreachable")
 
 
+def _faults() -> tuple[type[Exception], ...]:
+    """What storage raises; looked up only where something was raised, since no start shall wait for clients of S3."""
+    from aiohttp import ClientError as HTTPError
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    return OSError, BotoCoreError, ClientError, HTTPError
+
+
+def _has_no_credentials(error: Exception) -> bool:
+    from botocore.exceptions import NoCredentialsError
+
+    return isinstance(error, NoCredentialsError)
+
+
 def _bucket_is_missing(error: FileNotFoundError) -> bool:
+    from botocore.exceptions import ClientError
+
     cause = error.__cause__
     return isinstance(cause, ClientError) and cause.response.get("Error", {}).get("Code") == "NoSuchBucket"

@@ -22,8 +22,9 @@ class Stepper:
     """A step on one resident batch.
 
     Args:
-        run: makes a step on ``inputs``, whose tensors may be overwritten in place between steps
-        losses: the total of each step made without a CUDA graph
+        run: makes a step on ``inputs``, whose tensors may be overwritten in place between steps, and without a CUDA
+            graph may be others
+        losses: the total of each step; the last one of a CUDA graph is overwritten by each further step
     """
 
     parts: Parts
@@ -66,23 +67,27 @@ def stepper(
     seed: int = 0,
 ) -> Stepper:
     """A step in one of the forms; ``graphed`` replays it as a CUDA graph and is refused elsewhere."""
+    if train.compile:
+        torch.compiler.reset()  # else a second batch size makes sizes symbolic, and training has one
     config = config_of(train, num_nodes, seed)
     parts = build_parts(config, side, device)
-    inputs, losses = inputs_of(config, parts, batch, side), []
+    made = Stepper(parts, inputs_of(config, parts, batch, side), lambda: None, [])
 
     def run() -> GemOutputs:
-        terms, _, outputs = train_step(parts, inputs, config.objective)
-        losses.append(terms.total)
+        terms, _, outputs = train_step(parts, made.inputs, config.objective)
+        made.losses.append(terms.total.detach())
         return outputs
 
+    made.run = run
     if not graphed:
-        return Stepper(parts, inputs, run, losses)
+        return made
     assert device.type == "cuda", "only CUDA has CUDA graphs"
     # The step count must live on the device, where a replay can raise it.
     parts.optimizer = torch.optim.Adam(
         parts.gem.trained_parameters(), lr=train.learning_rate, fused=train.fused_adam, capturable=True
     )
-    return Stepper(parts, inputs, captured(run), losses)
+    made.run = captured(run)
+    return made
 
 
 def captured(run: Callable[[], object]) -> Callable[[], None]:

@@ -39,15 +39,19 @@ def median(action: Callable[[], object], device: torch.device, repeats: int, cal
 
 
 def in_turn(
-    actions: dict[str, Callable[[], object]], device: torch.device, repeats: int, calls: int
+    actions: dict[str, Callable[[], object]], device: torch.device, repeats: int, calls: int, warmup: int = 0
 ) -> dict[str, list[float]]:
-    """Seconds of one call of each action, taken in turn, so that a clock that throttles touches all alike."""
+    """Seconds of one call of each action, taken in turn, so that a clock that throttles touches all alike.
+
+    Args:
+        warmup: calls before each timing, for what gathers work while the others have their turn
+    """
     for action in actions.values():
         times(action, device, 1, 2)
     found: dict[str, list[float]] = {name: [] for name in actions}
     for _ in range(repeats):
         for name, action in actions.items():
-            found[name] += times(action, device, 1, calls, warmup=0)
+            found[name] += times(action, device, 1, calls, warmup)
     return found
 
 
