@@ -7,7 +7,7 @@ from jobs.compose import run_job
 
 
 def main(config: GemConfig) -> None:
-    """Change the MLLM; of the configuration ``run``, ``scoring`` and ``placement.mllm`` are used."""
+    """Change the MLLM; ``run``, what ``scoring`` says of serving, and ``placement.mllm`` are used."""
     from gem_ray.train.ray_session import running_ray
 
     with running_ray(config):

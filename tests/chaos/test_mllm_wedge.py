@@ -31,8 +31,8 @@ from gem_ray.scoring.serving.deployment import ServedScorer, ServeScorer
 pytestmark = [pytest.mark.ray, pytest.mark.vllm, pytest.mark.slow, pytest.mark.timeout(900)]
 SEED = 7
 CONFIG = ScoringConfig(deadline_s=10.0)
-FOUND_WITHIN_S = 3 * (CONFIG.deadline_s + 5.0)
-"""Serve gives a replica up after three failed checks in a row; each has the deadline of a question."""
+FOUND_WITHIN_S = CONFIG.deadline_s + 35.0
+"""Of a busy engine: it is well for a deadline after its last answer, and then three checks in a row have to fail."""
 
 
 @pytest.fixture(scope="module", autouse=True)

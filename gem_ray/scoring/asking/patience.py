@@ -10,6 +10,8 @@ from gem_ray.errors import ScorerError
 
 T = TypeVar("T")
 LOOK_EVERY_S = 0.5
+MARGIN_S = 30.0  # over the time a batch may take: for the way there and back, and for a next one to be answered
+ENGINE_REMEDY = "see the engine's log above; where the model is slow, raise that or lower scoring.batch_questions"
 
 
 class Waiting(Protocol):
@@ -26,12 +28,15 @@ class Waiting(Protocol):
         ...
 
 
-async def with_patience(work: Coroutine[Any, Any, T], asker: Waiting, patience_s: float, remedy: str) -> T:
+async def with_patience(
+    work: Coroutine[Any, Any, T], asker: Waiting, deadline_s: float, remedy: str, margin_s: float = MARGIN_S
+) -> T:
     """The result of ``work``, which asks through ``asker``.
 
     Args:
-        patience_s: seconds without any answer after which the work is given up
-        remedy: what to do then, for the message
+        deadline_s: seconds one batch may take, ``scoring.deadline_s``: nothing can be told from a shorter silence
+        remedy: what to do where there is none for longer, for the message
+        margin_s: seconds after that without any answer until the work is given up
 
     Raises:
         ScorerError: no answer came for that long, with the cause
@@ -43,8 +48,11 @@ async def with_patience(work: Coroutine[Any, Any, T], asker: Waiting, patience_s
         while not task.done():
             await asyncio.wait({task}, timeout=LOOK_EVERY_S)
             answered_at = answered_at if asker.waiting else clock()
-            if clock() - answered_at > patience_s:
-                raise ScorerError(f"no answer from the MLLM for {patience_s:g} s: {asker.last_error}; {remedy}")
+            if clock() - answered_at > deadline_s + margin_s:
+                raise ScorerError(
+                    f"no answer from the MLLM within scoring.deadline_s={deadline_s:g} s and {margin_s:g} s more: "
+                    f"{asker.last_error}; {remedy}"
+                )
         return task.result()
     finally:
         task.cancel()

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
 from PIL import Image
@@ -22,6 +23,7 @@ from gem_ray.errors import ScorerError
 from gem_ray.messages.questions import Request, ScoreAnswer, ScoreRequest, StripAnswer, StripRequest
 from gem_ray.scoring.asking.calibration import grey_request
 from gem_ray.scoring.asking.engine import start_engine, token_counts, within
+from gem_ray.scoring.asking.engine_progress import Progress
 from gem_ray.scoring.asking.engine_settings import prepare_environment
 from gem_ray.scoring.asking.model_files import model_fingerprint, prompt_style, resolve_model
 from gem_ray.scoring.asking.model_prompts import ModelPrompts, Refused, digit_tokens
@@ -68,6 +70,7 @@ class VLLMScorer:
     ) -> None:
         self.model = resolve_model(model)
         self.min_digit_mass, self.deadline_s = min_digit_mass, deadline_s
+        self._progress = Progress()
         began = time.monotonic()
         prepare_environment(self.model, use_gpu, num_threads)
         files = ThreadPoolExecutor(1, thread_name_prefix="fingerprint")
@@ -120,7 +123,11 @@ class VLLMScorer:
         return self._prompts.question(request)
 
     async def score(self, requests: Sequence[Request]) -> list[ScoreAnswer]:
-        """See ``Scorer``; questions about one image share its prefix, so pass them together."""
+        """See ``Scorer``; questions about one image share its prefix, so pass them together.
+
+        Raises:
+            ScorerError: the engine has died, or has answered none of them by the deadline
+        """
         self._check_alive()
         until = asyncio.get_running_loop().time() + self.deadline_s
         answers: list[ScoreAnswer] = [missing("not_asked")] * len(requests)
@@ -130,10 +137,8 @@ class VLLMScorer:
         for index, request in enumerate(requests):
             try:
                 prompts[index] = self.prompt(request)
-                if isinstance(request, ScoreRequest):
-                    by_image.setdefault(_pixels(request), []).append(index)
-                else:
-                    texts.append(index)
+                group = by_image.setdefault(_pixels(request), []) if isinstance(request, ScoreRequest) else texts
+                group.append(index)
             except Refused as refused:
                 answers[index] = missing(refused.reason)
 
@@ -147,6 +152,11 @@ class VLLMScorer:
                 answers[index] = answer
 
         await asyncio.gather(*map(ask_text, texts), *(ask_image(*group) for group in by_image.items()))
+        if {answers[index].failure for index in chain(texts, *by_image.values())} == {"deadline"}:
+            raise ScorerError(
+                f"no answer from the vLLM engine of {self.model} within scoring.deadline_s={self.deadline_s:g} s; "
+                "raise that where the model is slow, or lower scoring.batch_questions"
+            )
         return [replace(answer, model=self.fingerprint) for answer in answers]
 
     async def describe(self, strips: Sequence[StripRequest]) -> list[StripAnswer]:
@@ -160,13 +170,16 @@ class VLLMScorer:
         return list(await asyncio.gather(*(self._describe(strip, until) for strip in strips)))
 
     async def check_health(self) -> None:
-        """Ask a real question about a grey image.
+        """Ask a real question about a grey image, or look at what is under way, behind which it would have to queue.
 
         Raises:
             ScorerError: no token came back within the deadline
         """
+        self._check_alive()
+        if self._progress.busy:
+            return self._progress.check(self.deadline_s)
         (answer,) = await self.score([grey_request("male")])
-        if answer.failure in {"deadline", "engine", "no_token"}:
+        if answer.failure in {"engine", "no_token"}:
             raise ScorerError(f"the vLLM engine of {self.model} does not answer ({answer.failure})")
 
     def shutdown(self) -> None:
@@ -229,7 +242,8 @@ class VLLMScorer:
         )
 
     async def _generate(self, rendered: EngineInput, sampling: Any) -> Any:
-        return [output async for output in self.engine.generate(rendered, sampling, uuid.uuid4().hex)][-1]
+        with self._progress.request():
+            return [output async for output in self.engine.generate(rendered, sampling, uuid.uuid4().hex)][-1]
 
 
 def _pixels(request: ScoreRequest | StripRequest) -> tuple[bytes, int, int]:

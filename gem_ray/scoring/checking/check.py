@@ -14,14 +14,13 @@ from gem_ray.config import GemConfig
 from gem_ray.data.images import ImageShape
 from gem_ray.data.labelled import read_labelled
 from gem_ray.scoring.asking.asker import Asker
-from gem_ray.scoring.asking.patience import with_patience
+from gem_ray.scoring.asking.patience import ENGINE_REMEDY, with_patience
 from gem_ray.scoring.asking.prompts import validate_attributes
 from gem_ray.scoring.checking.checks import DRAWN, Check
 from gem_ray.scoring.checking.examination import Sitting, examine, face_sittings, labelled_sitting
 from gem_ray.scoring.serving.deployment import vllm_scorer
 from gem_ray.storage import Storage
 
-PATIENCE_S = 30.0
 SHOW_EVERY_S = 5.0
 
 
@@ -76,7 +75,7 @@ async def _check(config: GemConfig, sittings: list[Sitting], attributes: tuple[s
             sittings,
             progress,
         )
-        found = await with_patience(work, asker, PATIENCE_S, "see the engine's log above, and check scoring.deadline_s")
+        found = await with_patience(work, asker, config.scoring.deadline_s, ENGINE_REMEDY)
     finally:
         scorer.shutdown()
     return Check(

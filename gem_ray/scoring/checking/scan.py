@@ -38,7 +38,7 @@ from gem_ray.scoring.serving.deployment import ServeScorer
 from gem_ray.storage import Storage
 
 FOLDER = "scan"
-PATIENCE_S = 300.0  # longer than Serve needs to replace a replica
+REPLACING_S = 300.0  # longer than Serve needs to replace a replica
 Progress = Callable[["PartDone", int, int], None]
 
 
@@ -150,7 +150,7 @@ class ScanWorker:
     """The actor that asks: blocks of records in, parts in storage and a row about each out."""
 
     def __init__(self, config: GemConfig, run: Storage, plan: Plan, app: str) -> None:
-        self._run, self._plan = run, plan
+        self._run, self._plan, self._deadline_s = run, plan, config.scoring.deadline_s
         self._asker = build_asker(config, run, plan.attributes, app, plan.model)
         self._loop = asyncio.Runner()  # one loop for all blocks: the asker's locks belong to it
 
@@ -168,7 +168,7 @@ class ScanWorker:
         work = asker.ask_images(pixels_of(block, plan.manifest.shape), columns)
         try:
             answers = await with_patience(
-                work, asker, PATIENCE_S, "finished parts are kept: run the same command again"
+                work, asker, self._deadline_s, "finished parts are kept: run the same command again", REPLACING_S
             )
         except ModelChanged as change:
             raise ScorerError(

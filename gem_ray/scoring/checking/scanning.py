@@ -13,16 +13,18 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from gem_ray.config import GemConfig
-from gem_ray.errors import ConfigError
+from gem_ray.errors import ConfigError, ScorerError
 from gem_ray.graph.relations import Relations, relations_from_scores
 from gem_ray.scoring.checking.rates import scan_rates
 from gem_ray.scoring.checking.scan import FOLDER, PartDone, Scanned, scan
 from gem_ray.scoring.rescoring.scores import ScoreTable
 from gem_ray.scoring.serving.application import app_name, served_fingerprint, start_scorer, stop_scorer
 from gem_ray.storage import Storage
+from gem_ray.structured_log import say
 
 SHOWN_RELATIONS = 20
 UP = "RUNNING"
+LOOK_EVERY_S = 1.0
 
 
 def run_scan(config: GemConfig) -> Scanned:
@@ -57,16 +59,43 @@ def run_scan(config: GemConfig) -> Scanned:
 
 @contextmanager
 def scorer_for(config: GemConfig) -> Iterator[str]:
-    """Name of the run's Serve application: the one that is up (a training may use it), else one for the body only."""
+    """Name of the run's Serve application: the one that is there (a training may use it), else one for the body only.
+
+    Raises:
+        ScorerError: see ``application.start_scorer``, or the one that is there does not come up
+    """
     name = app_name(config.run.name)
-    application = serve.status().applications.get(name)
-    if application is not None and application.status == UP:
+    if _there(name, config.scoring.start_timeout_s):
         yield name
         return
     try:
         yield start_scorer(config.scoring, config.run.name, role=config.placement.mllm)
     finally:
         stop_scorer(config.run.name)
+
+
+def _there(name: str, patience_s: float) -> bool:
+    """Whether there is an application, once it is up: one in another state is somebody's too, and not to be replaced.
+
+    Raises:
+        ScorerError: it is neither up nor gone after ``patience_s``
+    """
+    began, said = time.monotonic(), ""
+    while (application := serve.status().applications.get(name)) is not None:
+        state = str(application.status.value)
+        if state == UP:
+            return True
+        if time.monotonic() - began > patience_s:
+            raise ScorerError(
+                f"the Serve application {name!r} is still {state} after scoring.start_timeout_s={patience_s:g} s "
+                f"({application.message or 'no cause is given'}); scan again when it is {UP}, or, where no training "
+                f"uses it any more, delete it with ray.serve.delete({name!r})"
+            )
+        if state != said:
+            said = state
+            say(f"waiting for the Serve application {name}, which is {state}")
+        time.sleep(LOOK_EVERY_S)
+    return False
 
 
 def progress_bar() -> Progress:

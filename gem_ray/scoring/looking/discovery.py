@@ -14,7 +14,7 @@ from gem_ray.errors import DataError
 from gem_ray.messages.rescorer import Cost
 from gem_ray.scoring.asking.asker import Asker
 from gem_ray.scoring.asking.model_files import prompt_style, resolve_model
-from gem_ray.scoring.asking.patience import with_patience
+from gem_ray.scoring.asking.patience import ENGINE_REMEDY, with_patience
 from gem_ray.scoring.asking.prompts import NUM_DIGITS, PromptStyle
 from gem_ray.scoring.asking.vllm_scorer import VLLMScorer
 from gem_ray.scoring.looking.codes import ImageSource, newest_model
@@ -29,7 +29,6 @@ from gem_ray.scoring.looking.naming import (
 from gem_ray.scoring.serving.deployment import vllm_scorer
 from gem_ray.storage import Storage
 
-PATIENCE_S = 30.0
 DESCRIBED_AT_A_TIME = 16
 
 
@@ -93,8 +92,7 @@ async def _discover(
         candidates = candidate_names(given, [name for names in proposed for name in names])
         asker = Asker(scoring, run, candidates, scorer, scorer.fingerprint)
         work = _score(asker, strips, candidates)
-        remedy = "see the engine's log above, and check scoring.deadline_s"
-        probabilities = await with_patience(work, asker, PATIENCE_S, remedy)
+        probabilities = await with_patience(work, asker, scoring.deadline_s, ENGINE_REMEDY)
     finally:
         scorer.shutdown()
     names = name_latents(strips, *nodes, candidates, probabilities, proposed)

@@ -16,7 +16,7 @@ from ray.exceptions import RayError
 from ray.serve.exceptions import RayServeException
 
 from gem_ray.config import ScoringConfig
-from gem_ray.errors import ScorerError
+from gem_ray.errors import ConfigError, ScorerError
 from gem_ray.placement import label_selector
 from gem_ray.scoring.asking.calibration import grey_request
 from gem_ray.scoring.asking.model_files import check_questions, model_fingerprint, resolve_model
@@ -35,6 +35,12 @@ LOOPBACK = "127.0.0.1"
 POLL_S = 0.5
 SHOW_EVERY_S = 5.0
 END_S = 5.0  # five looks of serve.run
+SERVING = (
+    *("model", "num_cpus", "num_gpus", "tensor_parallel", "max_model_len", "min_digit_mass", "start_timeout_s"),
+    *("min_replicas", "max_replicas", "target_ongoing_requests", "upscale_delay_s", "downscale_delay_s"),
+    *("max_ongoing_requests", "max_queued_requests", "deadline_s"),
+)
+"""Options of ``ScoringConfig`` that what is deployed hangs on; the others belong to who asks it."""
 OWN_ERROR = f"{ScorerError.__name__}: "
 
 
@@ -96,9 +102,11 @@ def change_mllm(
 
     Where the cluster has room for both, the new one is loaded before the old one is let go. Either way every answer
     names the model it is from, and a caller waits at most. What fails leaves the old one, or brings it back. Without a
-    ``role`` it lies on nodes of the same role as the old one.
+    ``role`` it lies on nodes of the same role as the old one. Of the options only those of ``SERVING`` change: the run
+    goes on asking as it was started.
 
     Raises:
+        ConfigError: the new one cannot be asked as the run asks
         ScorerError: the run has no MLLM up, or the new one cannot be served
     """
     resolve_model(config.model)
@@ -109,6 +117,7 @@ def change_mllm(
         raise ScorerError(
             f"run {run_name!r} has no MLLM that could be changed: {error}; start the run first"
         ) from error
+    config = _asked_as(former, config, run_name)
     _say_changes(former, config)
     surge = _has_room(config, role or former_role)
     if not surge:
@@ -203,6 +212,19 @@ def _has_room(config: ScoringConfig, role: str) -> bool:
         free[node].get("CPU", 0.0) >= config.num_cpus and free[node].get("GPU", 0.0) >= config.num_gpus
         for node in nodes & free.keys()
     )
+
+
+def _asked_as(former: ScoringConfig, config: ScoringConfig, run_name: str) -> ScoringConfig:
+    """What ``config`` serves, with the questions of ``former``."""
+    try:
+        changed = dataclasses.replace(former, **{name: getattr(config, name) for name in SERVING})
+        check_questions(changed)
+    except ConfigError as error:
+        raise ConfigError(
+            f"run {run_name!r} asks with the options it was started with, which do not go with {config.model}: {error}"
+            ", and start the run again"
+        ) from error
+    return changed
 
 
 def _say_changes(former: ScoringConfig, config: ScoringConfig) -> None:

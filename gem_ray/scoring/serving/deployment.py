@@ -26,7 +26,12 @@ from gem_ray.scoring.asking.vllm_scorer import VLLMScorer
 
 log = logging.getLogger(__name__)
 DEPLOYMENT = "mllm"
+# The engine ends at scoring.deadline_s, with what it has. What waits for it waits longer, or that would never arrive.
+REPLICA_MARGIN_S = 5.0  # until the engine has let go of what is late
+CALLER_MARGIN_S = 5.0  # both ways through Serve, with a batch of images
 HEALTH_PERIOD_S = 10.0
+# Three checks in a row have to fail, so a hung engine is found within 100 s where it is idle. A busy one is well for
+# scoring.deadline_s after it last finished a question: found 35 s later, or 100 s where it is idle by then.
 HEALTH_DEADLINE_S = 30.0
 CONSTRUCTOR_TRIES = 1  # of the first start: what kept a model from loading meets a second try too, a minute later
 LONGEST_DRAIN_S = 30.0  # a replica on its way out finishes what it was asked
@@ -45,7 +50,7 @@ class ServedScorer(Protocol):
         ...
 
     async def check_health(self) -> None:
-        """Raise ``ScorerError`` where a real question is not answered."""
+        """Raise ``ScorerError`` where questions are not answered any more."""
         ...
 
     def shutdown(self) -> None:
@@ -83,12 +88,12 @@ class MLLM:
 
     async def score(self, requests: list[Request]) -> list[ScoreAnswer]:
         """One answer for each request, in order."""
-        async with asyncio.timeout(self.settings.deadline_s):
+        async with asyncio.timeout(self.settings.deadline_s + REPLICA_MARGIN_S):
             return await self.scorer.score(requests)
 
     async def describe(self, strips: list[StripRequest]) -> list[StripAnswer]:
         """One description of each strip, in order."""
-        async with asyncio.timeout(self.settings.deadline_s):
+        async with asyncio.timeout(self.settings.deadline_s + REPLICA_MARGIN_S):
             return await self.scorer.describe(strips)
 
     async def configuration(self) -> dict[str, Any]:
@@ -100,7 +105,7 @@ class MLLM:
         return self._role
 
     async def check_health(self) -> None:
-        """Called by Serve, which replaces the replica when this raises: a real question must be answered."""
+        """Called by Serve, which replaces the replica when this raises: questions must be answered."""
         async with asyncio.timeout(HEALTH_DEADLINE_S):
             await self.scorer.check_health()
 
@@ -173,7 +178,7 @@ class ServeScorer:
 
     Args:
         app: name of the application
-        deadline_s: seconds one batch may take, waiting for a replica included
+        deadline_s: of the engine, see ``ScoringConfig``; a call waits a margin longer, for a replica included
     """
 
     def __init__(self, app: str, deadline_s: float) -> None:
@@ -205,14 +210,14 @@ class ServeScorer:
         return role
 
     async def _call(self, method: str, *arguments: Any) -> Any:
-        response = None
+        response, margin_s = None, REPLICA_MARGIN_S + CALLER_MARGIN_S
         # Looked up once, since that is a call of Serve's controller (3 ms), and again after whatever went wrong: the
         # handle of an application that is deleted fails at once, and works again where it is back under its name.
         done = False
         try:
             handle = self._handle or await asyncio.to_thread(serve.get_app_handle, self.app)
             self._handle = handle
-            async with asyncio.timeout(self.deadline_s):
+            async with asyncio.timeout(self.deadline_s + margin_s):
                 response = getattr(handle, method).remote(*arguments)
                 answer = await response
             done = True
@@ -222,7 +227,7 @@ class ServeScorer:
                 response.cancel()
             raise ScorerError(
                 f"no answer from the Serve application {self.app!r} within scoring.deadline_s={self.deadline_s:g} s "
-                f"({await asyncio.to_thread(_state_or_fault, self.app)}); see `serve status`"
+                f"and {margin_s:g} s more ({await asyncio.to_thread(_state_or_fault, self.app)}); see `serve status`"
             ) from error
         except BackPressureError as error:
             raise ScorerBusyError(

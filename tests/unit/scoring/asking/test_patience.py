@@ -28,7 +28,7 @@ def test_work_that_ends_gives_its_result_however_long_it_takes():
         await asyncio.sleep(0.2)
         return "done"
 
-    assert asyncio.run(with_patience(work(), Asker(), 0.05, "")) == "done"
+    assert asyncio.run(with_patience(work(), Asker(), 0.03, "", 0.02)) == "done"
 
 
 def test_an_error_of_the_work_is_raised_as_it_is():
@@ -36,7 +36,7 @@ def test_an_error_of_the_work_is_raised_as_it_is():
         raise ValueError("of the work")
 
     with pytest.raises(ValueError, match="of the work"):
-        asyncio.run(with_patience(work(), Asker(), 0.05, ""))
+        asyncio.run(with_patience(work(), Asker(), 0.03, "", 0.02))
 
 
 def test_silence_ends_the_work_with_its_cause_and_a_remedy():
@@ -49,8 +49,10 @@ def test_silence_ends_the_work_with_its_cause_and_a_remedy():
             cancelled.append(True)
             raise
 
-    with pytest.raises(ScorerError, match=r"no answer .* 0\.05 s: the replica died; try again"):
-        asyncio.run(with_patience(work(), Asker(True, "the replica died"), 0.05, "try again"))
+    with pytest.raises(
+        ScorerError, match=r"no answer .* scoring\.deadline_s=0\.03 s and 0\.02 s more: the replica died; try again"
+    ):
+        asyncio.run(with_patience(work(), Asker(True, "the replica died"), 0.03, "try again", 0.02))
     assert cancelled == [True]
 
 
@@ -63,4 +65,14 @@ def test_a_short_silence_is_borne():
             asker.waiting = not asker.waiting
         return "done"
 
-    assert asyncio.run(with_patience(work(), asker, 0.15, "")) == "done"
+    assert asyncio.run(with_patience(work(), asker, 0.1, "", 0.05)) == "done"
+
+
+def test_a_silence_as_long_as_a_batch_may_take_is_borne():
+    asker = Asker(waiting=True)
+
+    async def work() -> str:
+        await asyncio.sleep(0.2)
+        return "done"
+
+    assert asyncio.run(with_patience(work(), asker, 0.2, "")) == "done"

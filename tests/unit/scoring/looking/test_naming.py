@@ -2,19 +2,21 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from gem_ray.checkpoint import Checkpoint, save_checkpoint
-from gem_ray.config import GemConfig, ModelConfig, NamingConfig
+from gem_ray.config import GemConfig, ModelConfig, NamingConfig, ScoringConfig
 from gem_ray.config_json import config_to_json
-from gem_ray.errors import ConfigError, DataError
+from gem_ray.errors import ConfigError, DataError, ScorerError
 from gem_ray.graph.disgraph import DisGraph
 from gem_ray.messages.questions import StripAnswer, StripRequest
 from gem_ray.models.gem import Gem
 from gem_ray.scoring.asking.prompts import NUM_DIGITS
+from gem_ray.scoring.asking.scripted import ScriptedScorer, answer_of_value
 from gem_ray.scoring.looking import discovery
 from gem_ray.scoring.looking.codes import newest_model
 from gem_ray.scoring.looking.naming import (
@@ -172,6 +174,25 @@ def test_only_latents_that_change_the_picture_are_drawn_and_each_moves_alone(run
 def test_a_run_without_a_checkpoint_has_no_latents_to_name(tmp_path):
     with pytest.raises(DataError, match=r"no complete checkpoint.*jobs\.train"):
         discovery.discover(Storage(str(tmp_path), GemConfig().storage), Noise(), NamingConfig(), GemConfig().scoring)
+
+
+class Engine(ScriptedScorer):
+    fingerprint = "nano"
+
+    def shutdown(self) -> None:
+        """Nothing was started."""
+
+
+def test_a_batch_of_questions_may_take_the_time_that_it_has(run, monkeypatch):
+    async def wait(work: Any, asker: Any, deadline_s: float, remedy: str) -> None:
+        work.close()
+        raise ScorerError(f"waited for {deadline_s:g} s")
+
+    monkeypatch.setenv("VLLM_WORKER_MULTIPROC_METHOD", "spawn")
+    monkeypatch.setattr(discovery, "vllm_scorer", lambda _: Engine(lambda _: answer_of_value(0)))
+    monkeypatch.setattr(discovery, "with_patience", wait)
+    with pytest.raises(ScorerError, match="waited for 77 s"):
+        discovery.discover(run, Noise(), NamingConfig(images=2), ScoringConfig(deadline_s=77))
 
 
 class Describer:
