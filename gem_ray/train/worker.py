@@ -64,7 +64,8 @@ def train_worker(settings: dict[str, str]) -> None:
     start_step, relations = resume(run, parts, start_graph(config, settings["graph"]))
     wrap_for_world(parts)
     poller = start_poller(config, run, relations.graph.version) if rank == 0 else None
-    feed = RelationFeed(relations, device, config.graph.refresh_every_steps, poller)
+    aligning = loaders[0] if config.objective.align_weight > 0 else None
+    feed = RelationFeed(relations, device, config.graph.refresh_every_steps, poller, aligning)
     log = RunLog(run, start_step) if rank == 0 else None
     started = {"event": "started", "step": start_step, "world": world, "pids": gather_numbers(os.getpid(), device)}
     write_event(log, json.dumps(started))
