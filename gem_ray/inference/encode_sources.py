@@ -102,7 +102,7 @@ def find_source(wanted: EncodeConfig, model: TrainedModel, config: GemConfig) ->
                 f"{model.image_size}; prepare them with prepare.image_size={model.image_size}"
             )
         return Prepared(storage, manifest)
-    listing = list_source(wanted.source, 0, config.storage)
+    listing = list_source(wanted.source, 0, config.storage, model.shape.max_pixels)
     files = listing.images if isinstance(listing, KnownListing) else listing
     if not isinstance(files, FileListing | LmdbListing):
         raise ConfigError(f"encode.source={wanted.source} is neither image files nor prepared: run jobs.prepare on it")
