@@ -12,6 +12,7 @@ import zlib
 
 import numpy as np
 
+from gem_ray.absolute_paths import absolute
 from gem_ray.config import PrepareConfig, StorageConfig
 from gem_ray.data.cars3d import FACTORS as CAR_FACTORS
 from gem_ray.data.cars3d import open_cars
@@ -73,6 +74,7 @@ def list_source(
         if num_images < 1:
             raise ConfigError(f"prepare.num_images={num_images}: say how many {source} images to draw, at least 1")
         return DrawnListing(source, num_images)
+    source = absolute(source)  # tasks read what is listed here, in other working directories
     lower = source.lower()
     if lower.endswith(COMPRESSED_TARS):
         raise DataError(f"{source} is a compressed tar, which has no random access; unpack it to a plain .tar or a zip")
