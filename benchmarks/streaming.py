@@ -26,6 +26,7 @@ from benchmarks.synthetic import write_random_shards
 from benchmarks.timing import Ratio, figures, in_turn, spend
 from gem_ray.config import GemConfig, ScoringConfig, StorageConfig
 from gem_ray.data.ahead import ahead
+from gem_ray.data.held import HeldImages
 from gem_ray.data.manifest import Manifest
 from gem_ray.data.stream import StreamLoader
 from gem_ray.storage import Storage
@@ -84,7 +85,15 @@ def epoch_of(data: Storage, manifest: Manifest, first: float = 0.0) -> Batches:
 
     def batches() -> Iterator[object]:
         stream = StreamLoader(
-            data, manifest, num_train=manifest.count, batch_size=BATCH, window_shards=4, seed=0, lane=0, num_lanes=1
+            data,
+            manifest,
+            HeldImages(data, manifest),
+            num_train=manifest.count,
+            batch_size=BATCH,
+            window_shards=4,
+            seed=0,
+            lane=0,
+            num_lanes=1,
         )
         start = int(first * stream.steps_per_epoch)
         made = itertools.islice(stream.batches(start), stream.steps_per_epoch - start)  # none of the next epoch

@@ -8,12 +8,12 @@ from jobs.compose import run_job
 
 def main(config: GemConfig) -> None:
     """Encode, then say where the codes are."""
+    from gem_ray.absolute_paths import with_absolute_paths
     from gem_ray.train.ray_session import ray_session
 
     with ray_session(config) as dashboard:
-        # These import Ray, which reads its environment as it is imported: the session has set it by now.
+        # Imports Ray, which reads its environment as it is imported: the session has set it by now.
         from gem_ray.inference.encoding import encode_data
-        from gem_ray.train.trainer import with_absolute_paths
 
         print(encode_data(with_absolute_paths(config), can_grow=dashboard is None))
 

@@ -8,13 +8,14 @@ from jobs.compose import run_job
 
 def main(config: GemConfig) -> None:
     """Prepare the data, then say what is there."""
+    from gem_ray.absolute_paths import with_absolute_paths
     from gem_ray.train.ray_session import ray_session
 
     with ray_session(config):
         # Imports Ray, which reads its environment as it is imported: the session has set it by now.
         from gem_ray.data.prepare import prepare
 
-        report = prepare(config)
+        report = prepare(with_absolute_paths(config))
     print(f"{config.data.uri}: {report}")
 
 

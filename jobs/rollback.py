@@ -15,8 +15,9 @@ def main(config: GemConfig) -> None:
     """List the kept versions, or go back to one of them."""
     from rich.console import Console
 
+    from gem_ray.absolute_paths import with_absolute_paths
     from gem_ray.evaluation.version_table import version_table
-    from gem_ray.train.trainer import run_storage, with_absolute_paths
+    from gem_ray.train.trainer import run_storage
 
     config = with_absolute_paths(config)
     run = run_storage(config)

@@ -8,12 +8,12 @@ from jobs.compose import run_job
 
 def main(config: GemConfig) -> None:
     """Scan, then say what the answers show."""
+    from gem_ray.absolute_paths import with_absolute_paths
     from gem_ray.train.ray_session import ray_session
 
     with ray_session(config):
-        # These import Ray, which reads its environment as it is imported: the session has set it by now.
+        # Imports Ray, which reads its environment as it is imported: the session has set it by now.
         from gem_ray.scoring.checking.scanning import run_scan
-        from gem_ray.train.trainer import with_absolute_paths
 
         run_scan(with_absolute_paths(config))
 

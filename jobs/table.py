@@ -41,10 +41,10 @@ def compose_cells(config: GemConfig, overrides: Sequence[str]) -> tuple[list[Cel
     Raises:
         ConfigError: an unknown method or data set, or an override of what tells cells apart
     """
+    from gem_ray.absolute_paths import with_absolute_paths
     from gem_ray.submission.entrypoint import below
     from gem_ray.table.cells import make_cell, with_absolute_output
     from gem_ray.table.shared_scores import share_scores
-    from gem_ray.train.trainer import with_absolute_paths
 
     for override in overrides:
         if override.partition("=")[0] in OWN:

@@ -15,6 +15,7 @@ import torch
 from benchmarks.growth.fits import Curve
 from benchmarks.synthetic import write_random_shards
 from gem_ray.config import DataConfig, GemConfig, ScoringConfig, StorageConfig
+from gem_ray.data.held import HeldImages
 from gem_ray.data.manifest import Manifest
 from gem_ray.data.memory import MemoryLoader, rows_of
 from gem_ray.data.order import Piece
@@ -60,7 +61,15 @@ def by_images(counts: Sequence[int]) -> list[Curve]:
 def stream_of(data: Storage, manifest: Manifest) -> StreamLoader:
     """The stream of a single worker."""
     return StreamLoader(
-        data, manifest, num_train=manifest.count, batch_size=BATCH, window_shards=4, seed=0, lane=0, num_lanes=1
+        data,
+        manifest,
+        HeldImages(data, manifest),
+        num_train=manifest.count,
+        batch_size=BATCH,
+        window_shards=4,
+        seed=0,
+        lane=0,
+        num_lanes=1,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -29,12 +30,22 @@ class Loader(Protocol):
     image_size: int
     steps_per_epoch: int
 
+    @property
+    def max_held(self) -> int:
+        """Records that can be held at a time."""
+        ...
+
     def batches(self, start_step: int) -> Iterator[Batch]:
         """Batches from a step on, for ever; the first costs the same wherever it begins."""
         ...
 
+    def hold(self, index: np.ndarray) -> Future[None] | None:
+        """Begin to read what ``images`` will be asked for, any records of the data, held-out ones too; what was held
+        before stays until the next call. None where all records lie in memory."""
+        ...
+
     def images(self, index: np.ndarray) -> torch.Tensor:
-        """Images of any records of the data, held-out ones too: uint8 [M, 3, H, W]."""
+        """Images of records that are held: uint8 [M, 3, H, W]."""
         ...
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import struct
 import zlib
 from dataclasses import dataclass
 
@@ -15,11 +16,17 @@ from numpy.typing import NDArray
 from scipy.io import loadmat
 from scipy.io.matlab import MatReadError
 
+from gem_ray.data.images import check_array
 from gem_ray.errors import DataError
 from gem_ray.storage import Storage
 
 FACTORS = ("elevation", "azimuth", "object type")
 IMAGE_KEY = "im"
+MOST_CAR_BYTES = 256 << 20
+"""Of one file once it is unpacked; the views of an official one take 4.7 MB."""
+UNPACKED_AT_ONCE = 1 << 20
+HEADER_BYTES, TAG_BYTES, COMPRESSED = 128, 8, 15
+"""Of the MATLAB 5 format: the header of a file, the tag (kind, length) of an element, the kind that is compressed."""
 
 
 @dataclass(frozen=True)
@@ -66,17 +73,19 @@ class CarRows:
         return hashlib.sha256(repr(self.files).encode()).hexdigest()
 
 
-def open_cars(storage: Storage, sizes: dict[str, int]) -> CarRows:
+def open_cars(storage: Storage, sizes: dict[str, int], max_pixels: int) -> CarRows:
     """The cars of a folder.
 
     Args:
         sizes: bytes of each .mat file by name
+        max_pixels: of a view
 
     Raises:
-        DataError: the first file holds no cars
+        DataError: the first file holds no cars, or too large ones
     """
     files = tuple(sorted(sizes.items()))
     azimuths, elevations, *image = read_car(storage, files[0][0]).shape
+    check_array(image[0], image[1], max_pixels, f"{IMAGE_KEY} of {storage.uri}/{files[0][0]}")
     return CarRows(storage, files, azimuths, elevations, (len(files) * azimuths * elevations, *image))
 
 
@@ -84,11 +93,14 @@ def read_car(storage: Storage, name: str) -> NDArray[np.uint8]:
     """The views of one car: [azimuths, elevations, H, W, 3].
 
     Raises:
-        DataError: no MATLAB file, or none of a car
+        DataError: no MATLAB file, none of a car, or one that unpacks to over ``MOST_CAR_BYTES``
     """
     where = f"{storage.uri}/{name}"
     try:
-        images = loadmat(io.BytesIO(storage.read_bytes(name)), variable_names=[IMAGE_KEY]).get(IMAGE_KEY)
+        data = storage.read_bytes(name)
+        if _unpacks_to_too_much(data):
+            raise DataError(f"{where} unpacks to over {MOST_CAR_BYTES:,} bytes, no car does; fetch it again")
+        images = loadmat(io.BytesIO(data), variable_names=[IMAGE_KEY]).get(IMAGE_KEY)
     except FileNotFoundError as error:
         raise DataError(f"{where} has vanished since the source was listed; run jobs.prepare again") from error
     except (MatReadError, ValueError, TypeError, NotImplementedError, EOFError, OSError, zlib.error) as error:
@@ -97,3 +109,19 @@ def read_car(storage: Storage, name: str) -> NDArray[np.uint8]:
         shape = "absent" if images is None else f"{images.dtype} {list(images.shape)}"
         raise DataError(f"{IMAGE_KEY} of {where} is {shape}; a car is uint8 [H, W, 3, azimuths, elevations]")
     return images.transpose(3, 4, 0, 1, 2)
+
+
+def _unpacks_to_too_much(data: bytes) -> bool:
+    # scipy unpacks whatever a file of version 5 holds compressed, at once. Version 4 has a zero in front, and nothing
+    # is compressed in it.
+    left, at = MOST_CAR_BYTES, HEADER_BYTES
+    byte_order = "<" if data[HEADER_BYTES - 2 : HEADER_BYTES] == b"IM" else ">"
+    while 0 not in data[:4] and at + TAG_BYTES <= len(data) and left >= 0:
+        kind, length = struct.unpack_from(f"{byte_order}2I", data, at)
+        at += TAG_BYTES
+        unpacker, packed = zlib.decompressobj(), data[at : at + length] if kind == COMPRESSED else b""
+        while packed and left >= 0:
+            left -= len(unpacker.decompress(packed, UNPACKED_AT_ONCE))
+            packed = unpacker.unconsumed_tail
+        at += length
+    return left < 0

@@ -15,6 +15,8 @@ from enum import StrEnum
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from gem_ray.errors import DataError
+
 FORMATS = ("JPEG", "PNG", "WEBP")
 SMALLEST_SIDE = 8
 DECODE_ERRORS = (
@@ -109,6 +111,21 @@ def fit_image(pixels: np.ndarray, shape: ImageShape) -> np.ndarray:
     image = Image.fromarray(pixels)
     _check_size(image.size, shape)
     return _to_square(image, shape)
+
+
+def check_array(height: int, width: int, max_pixels: int, where: str) -> None:
+    """Refuse an array of images by its header, before one of them is read; ``where`` names it.
+
+    Raises:
+        DataError: its images are larger than ``max_pixels``, or so small that each of them would be skipped
+    """
+    if height * width > max_pixels:
+        raise DataError(
+            f"{where} holds images of {width} x {height} pixels, over prepare.max_pixels={max_pixels}; write smaller "
+            "ones, or raise it"
+        )
+    if min(height, width) < SMALLEST_SIDE:
+        raise DataError(f"{where} holds images of {width} x {height} pixels; the shorter side needs {SMALLEST_SIDE}")
 
 
 def _check_size(size: tuple[int, int], shape: ImageShape) -> None:

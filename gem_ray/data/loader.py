@@ -15,6 +15,7 @@ import ray.train
 
 from gem_ray.config import DataConfig, GemConfig
 from gem_ray.data.batch import Batch, Loader
+from gem_ray.data.held import HeldImages
 from gem_ray.data.manifest import Manifest, read_manifest
 from gem_ray.data.memory import MemoryLoader, rows_of
 from gem_ray.data.order import Piece, steps_per_epoch
@@ -100,7 +101,8 @@ def open_loader(config: GemConfig, lane: int, num_lanes: int) -> Loader:
 
 
 def open_loaders(config: GemConfig, lanes: Sequence[int], num_lanes: int) -> list[Loader]:
-    """Worker: a loader for each of this rank's lanes. In memory they share the records; each streams its own.
+    """Worker: a loader for each of this rank's lanes. In memory they share the records; each streams its own, and
+    they share the images that are held.
 
     Raises:
         DataError: fewer images than one batch, or damaged data
@@ -109,10 +111,12 @@ def open_loaders(config: GemConfig, lanes: Sequence[int], num_lanes: int) -> lis
     manifest = read_manifest(storage)
     train, batch_size, seed = num_train(config.data, manifest), config.data.batch_size, config.train.seed
     if chosen_ingest(config.data, manifest) == "stream":
+        held = HeldImages(storage, manifest)
         return [
             StreamLoader(
                 storage,
                 manifest,
+                held,
                 num_train=train,
                 batch_size=batch_size,
                 window_shards=config.data.window_shards,

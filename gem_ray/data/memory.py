@@ -53,6 +53,14 @@ class MemoryLoader:
             index = lane_batch(order, step % self.steps_per_epoch, self._batch_size, self._lane, self._num_lanes)
             yield Batch(self.images(index), index)
 
+    @property
+    def max_held(self) -> int:
+        """All records are held."""
+        return len(self._rows)
+
+    def hold(self, index: np.ndarray) -> None:
+        """Nothing to wait for."""
+
     def images(self, index: np.ndarray) -> torch.Tensor:
         """Images of any records: uint8 [M, 3, H, W]."""
         return to_channels_first(self._rows.index_select(0, torch.from_numpy(index)), self._shape)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 import struct
 import zipfile
 import zlib
@@ -19,13 +20,18 @@ from typing import IO, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from gem_ray.data.files import ZIP_LOCAL_HEADER
+from gem_ray.data.files import READ_AT_ONCE_BYTES, ZIP_LOCAL_HEADER
+from gem_ray.data.images import check_array
 from gem_ray.errors import DataError
 from gem_ray.storage import Storage
 
 T = TypeVar("T")
 LOOKED_AT = 64
 """Images whose values tell whether an array holds {0, 1} or 0..255."""
+MOST_LABEL_BYTES = 256 << 20
+"""Of an array that is read whole; the labels of dSprites take 35 MB."""
+MOST_DEFLATED = 1032
+"""Bytes that one byte of deflate stands for at the most."""
 DAMAGES = (zipfile.BadZipFile, ValueError, EOFError, zlib.error, struct.error, NotImplementedError)
 
 
@@ -69,11 +75,14 @@ class NpzRows:
         return self.fingerprint
 
 
-def open_rows(storage: Storage, name: str, keys: tuple[str, ...]) -> NpzRows:
+def open_rows(storage: Storage, name: str, keys: tuple[str, ...], max_pixels: int) -> NpzRows:
     """Find the images in an npz file: the first of ``keys`` that is there.
 
+    Args:
+        max_pixels: of an image, by the array's header
+
     Raises:
-        DataError: no such file or array, or one that holds no images
+        DataError: no such file or array, or one that holds no images or too large ones
     """
 
     def look(archive: zipfile.ZipFile) -> NpzRows:
@@ -82,11 +91,11 @@ def open_rows(storage: Storage, name: str, keys: tuple[str, ...]) -> NpzRows:
             names = ", ".join(array_names(archive))
             raise DataError(f"{storage.uri}/{name} holds the arrays {names}; name the images {' or '.join(keys)}")
         key = found[0]
-        with _array(archive, key) as (_, shape, dtype):
+        with _array(archive, key) as (stream, shape, dtype):
             where = f"array {key} of {storage.uri}/{name}"
             image_shape = _checked(shape, dtype, where)
-        first = _rows(archive, key, np.arange(min(LOOKED_AT, shape[0])))
-        binary = bool(first.size) and int(first.max()) <= 1
+            check_array(*image_shape[1:3], max_pixels, where)
+            binary = _is_binary(stream, min(LOOKED_AT, shape[0]) * int(np.prod(shape[1:])))
         lines = (f"{member.filename}\0{member.CRC}\0{member.file_size}\n" for member in archive.infolist())
         return NpzRows(storage, name, key, image_shape, binary, hashlib.sha256("".join(lines).encode()).hexdigest())
 
@@ -97,15 +106,14 @@ def read_arrays(storage: Storage, name: str, keys: tuple[str, ...]) -> dict[str,
     """Those of the small arrays ``keys`` that are in the file, whole.
 
     Raises:
-        DataError: a damaged file, or an array of Python objects
+        DataError: a damaged file, an array of Python objects, or one of over ``MOST_LABEL_BYTES``
     """
 
     def read(archive: zipfile.ZipFile) -> dict[str, NDArray[np.generic]]:
         arrays = {}
         for key in keys:
             if f"{key}.npy" in archive.namelist():
-                with archive.open(f"{key}.npy") as file:
-                    arrays[key] = np.lib.format.read_array(io.BytesIO(file.read()), allow_pickle=False)
+                arrays[key] = _whole(archive, key, f"array {key} of {storage.uri}/{name}")
         return arrays
 
     return _read(storage, name, read)
@@ -131,13 +139,36 @@ def _read(storage: Storage, name: str, action: Callable[[zipfile.ZipFile], T]) -
         ) from error
 
 
+def _whole(archive: zipfile.ZipFile, key: str, where: str) -> NDArray[np.generic]:
+    info = archive.getinfo(f"{key}.npy")
+    with archive.open(info) as stream:
+        shape, _, dtype = _header(stream)
+        size = max(info.file_size, _num_bytes(shape, dtype))
+        if size > MOST_LABEL_BYTES:
+            raise DataError(f"{where} takes {size:,} bytes; labels may take {MOST_LABEL_BYTES:,}: leave it out")
+        stream.seek(0)
+        # With a number, for read() unpacks the member to its end whatever size the directory says.
+        content = stream.read(info.file_size)
+    return np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
+
+
+def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """(shape, whether in Fortran order, dtype); the stream then stands at the first value."""
+    version = np.lib.format.read_magic(stream)
+    read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    return read_header(stream)
+
+
+def _num_bytes(shape: tuple[int, ...], dtype: np.dtype) -> int:
+    return math.prod(shape) * dtype.itemsize
+
+
 @contextmanager
 def _array(archive: zipfile.ZipFile, key: str) -> Iterator[tuple[IO[bytes], tuple[int, ...], np.dtype]]:
     """(stream that stands at the first row, shape, dtype) of an array."""
-    with _member(archive, f"{key}.npy") as stream:
-        version = np.lib.format.read_magic(stream)
-        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, fortran_order, dtype = read_header(stream)
+    info = archive.getinfo(f"{key}.npy")
+    with _member(archive, info) as stream:
+        shape, fortran_order, dtype = _header(stream)
         if dtype.hasobject:
             raise DataError(
                 f"array {key} of {archive.filename or 'the npz file'} holds pickled Python objects, which are never "
@@ -145,12 +176,15 @@ def _array(archive: zipfile.ZipFile, key: str) -> Iterator[tuple[IO[bytes], tupl
             )
         if fortran_order:
             raise DataError(f"array {key} lies column by column (Fortran order); write it again in C order")
+        packed = archive.start_dir - info.header_offset
+        held = min(info.file_size, packed * (1 if info.compress_type == zipfile.ZIP_STORED else MOST_DEFLATED))
+        if _num_bytes(shape, dtype) > held:
+            raise EOFError(f"{key} is {dtype} {list(shape)} by its header, the file holds at most {held:,} bytes of it")
         yield stream, shape, dtype
 
 
 @contextmanager
-def _member(archive: zipfile.ZipFile, name: str) -> Iterator[IO[bytes]]:
-    info = archive.getinfo(name)
+def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Iterator[IO[bytes]]:
     if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1:
         with archive.open(info) as stream:
             yield stream
@@ -173,12 +207,26 @@ def _rows(archive: zipfile.ZipFile, key: str, rows: NDArray[np.int64]) -> NDArra
         runs = np.split(np.arange(len(rows)), np.flatnonzero(np.diff(rows) != 1) + 1) if len(rows) else []
         for run in runs:
             stream.seek(first + int(rows[run[0]]) * width)
-            wanted = len(run) * width
-            data = stream.read(wanted)
-            if len(data) != wanted:
-                raise EOFError(f"row {rows[run[0]]} of {key}: {len(data)} bytes of {wanted}")
-            values[run[0] : run[-1] + 1] = np.frombuffer(data, np.uint8).reshape(len(run), width)
+            place = values[run[0] : run[-1] + 1].reshape(-1)
+            for data in _pieces(stream, len(place)):
+                place[: len(data)] = data
+                place = place[len(data) :]
         return values.view(dtype).reshape(len(rows), *shape[1:])
+
+
+def _pieces(stream: IO[bytes], num_bytes: int) -> Iterator[NDArray[np.uint8]]:
+    """The next bytes, a bounded number at a time."""
+    for start in range(0, num_bytes, READ_AT_ONCE_BYTES):
+        wanted = min(READ_AT_ONCE_BYTES, num_bytes - start)
+        data = stream.read(wanted)
+        if len(data) != wanted:
+            raise EOFError(f"{start + len(data):,} bytes of {num_bytes:,}")
+        yield np.frombuffer(data, np.uint8)
+
+
+def _is_binary(stream: IO[bytes], num_bytes: int) -> bool:
+    """Whether the next bytes are 0 and 1 alone; False where there are none."""
+    return num_bytes > 0 and all(int(data.max()) <= 1 for data in _pieces(stream, num_bytes))
 
 
 def _checked(shape: tuple[int, ...], dtype: np.dtype, where: str) -> tuple[int, int, int, int]:

@@ -85,7 +85,7 @@ def prepare(config: GemConfig) -> PrepareReport:
         manifest = read_manifest(target)
         check_same(target, manifest.settings, settings)
         return PrepareReport(manifest, manifest.count, {}, time.monotonic() - started)
-    listing = list_source(wanted.source, wanted.num_images, config.storage)
+    listing = list_source(wanted.source, wanted.num_images, config.storage, wanted.max_pixels)
     listing = with_named_factors(listing, wanted.factor_names, wanted.factor_sizes)
     selection = select(listing, wanted, config.data.holdout)
     per_shard = records_per_shard(len(selection), wanted)

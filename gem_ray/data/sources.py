@@ -12,7 +12,8 @@ import zlib
 
 import numpy as np
 
-from gem_ray.config import StorageConfig
+from gem_ray.absolute_paths import absolute
+from gem_ray.config import PrepareConfig, StorageConfig
 from gem_ray.data.cars3d import FACTORS as CAR_FACTORS
 from gem_ray.data.cars3d import open_cars
 from gem_ray.data.celeba import list_celeba
@@ -54,12 +55,15 @@ ARRAY_NAMES = ("imgs", "images")
 LABEL_ARRAYS = ("latents_values", "latents_classes")
 
 
-def list_source(source: str, num_images: int, config: StorageConfig) -> Listing:
+def list_source(
+    source: str, num_images: int, config: StorageConfig, max_pixels: int = PrepareConfig.max_pixels
+) -> Listing:
     """Find the images of a source.
 
     Args:
         source: name of a drawn data set, or a path or fsspec URI of a folder, ``.zip``, ``.tar``, ``.npz`` or ``.h5``
         num_images: how many scenes to draw
+        max_pixels: of an image in a file of arrays, which is refused by its header; image files are looked at later
 
     Raises:
         ConfigError: no number of scenes
@@ -70,18 +74,19 @@ def list_source(source: str, num_images: int, config: StorageConfig) -> Listing:
         if num_images < 1:
             raise ConfigError(f"prepare.num_images={num_images}: say how many {source} images to draw, at least 1")
         return DrawnListing(source, num_images)
+    source = absolute(source)  # tasks read what is listed here, in other working directories
     lower = source.lower()
     if lower.endswith(COMPRESSED_TARS):
         raise DataError(f"{source} is a compressed tar, which has no random access; unpack it to a plain .tar or a zip")
     listing: Listing
     if lower.endswith(".npz"):
-        listing = _list_npz(source, config)
+        listing = _list_npz(source, config, max_pixels)
     elif lower.endswith(HDF5_SUFFIXES):
-        listing = _list_hdf5(source, config)
+        listing = _list_hdf5(source, config, max_pixels)
     elif lower.endswith((".zip", ".tar")):
         listing = _with_splits(_list_archive(source, config))
     else:
-        listing = _list_folder(source, config)
+        listing = _list_folder(source, config, max_pixels)
     if len(listing) == 0:
         raise DataError(
             f"{source} holds no images: files that end in {', '.join(IMAGE_SUFFIXES)} are looked for, "
@@ -95,7 +100,7 @@ def _split(source: str, config: StorageConfig) -> tuple[Storage, str]:
     return Storage(folder or ("/" if source.startswith("/") else "."), config), name
 
 
-def _list_folder(source: str, config: StorageConfig) -> Listing:
+def _list_folder(source: str, config: StorageConfig, max_pixels: int) -> Listing:
     storage = Storage(source.rstrip("/") or "/", config)
     sizes = storage.sizes()
     if LABELS in sizes:
@@ -106,7 +111,7 @@ def _list_folder(source: str, config: StorageConfig) -> Listing:
     cars = {name: size for name, size in sizes.items() if name.lower().endswith(".mat")}
     items = tuple(FileItem(name, name, 0, size) for name, size in sizes.items() if is_image(name))
     if cars and not items:
-        reader = open_cars(storage, cars)
+        reader = open_cars(storage, cars, max_pixels)
         return with_labels(_whole(reader), reader.classes(), CAR_FACTORS)
     return _with_splits(FileListing(storage, items))
 
@@ -140,9 +145,9 @@ def _list_archive(source: str, config: StorageConfig) -> FileListing:
     return FileListing(storage, tuple(sorted(items, key=lambda item: item.label)))
 
 
-def _list_npz(source: str, config: StorageConfig) -> Listing:
+def _list_npz(source: str, config: StorageConfig, max_pixels: int) -> Listing:
     storage, name = _split(source, config)
-    images = _whole(open_rows(storage, name, ARRAY_NAMES))
+    images = _whole(open_rows(storage, name, ARRAY_NAMES, max_pixels))
     arrays = read_arrays(storage, name, LABEL_ARRAYS)
     labels = next((arrays[key] for key in LABEL_ARRAYS if key in arrays), None)
     if labels is None:
@@ -157,9 +162,9 @@ def _list_npz(source: str, config: StorageConfig) -> Listing:
     return with_labels(images, labels, names)
 
 
-def _list_hdf5(source: str, config: StorageConfig) -> Listing:
+def _list_hdf5(source: str, config: StorageConfig, max_pixels: int) -> Listing:
     storage, name = _split(source, config)
-    reader, labels = open_hdf5(storage, name)
+    reader, labels = open_hdf5(storage, name, max_pixels)
     images = _whole(reader)
     return images if labels is None else with_labels(images, labels, SHAPES3D)
 

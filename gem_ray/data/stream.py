@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections import OrderedDict
 from collections.abc import Generator, Iterator
+from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -13,15 +13,14 @@ import pyarrow as pa
 import torch
 
 from gem_ray.data.batch import Batch, to_channels_first
+from gem_ray.data.held import HeldImages
 from gem_ray.data.manifest import Manifest
 from gem_ray.data.order import Piece, lane_pieces, steps_per_epoch, window_order, windows
 from gem_ray.data.ray_manners import quiet_ray_data, raising_own_errors
 from gem_ray.data.reading import pieces_dataset
-from gem_ray.data.shards import pixels_of, read_shard
+from gem_ray.data.shards import pixels_of
 from gem_ray.errors import DataError
 from gem_ray.storage import Storage
-
-CACHE_BYTES = 512 << 20
 
 
 @dataclass
@@ -85,6 +84,7 @@ class StreamLoader:
         self,
         storage: Storage,
         manifest: Manifest,
+        held: HeldImages,
         *,
         num_train: int,
         batch_size: int,
@@ -95,6 +95,7 @@ class StreamLoader:
     ) -> None:
         """
         Args:
+            held: of all lanes of this process
             num_train: the first records, which training may use
             batch_size: of all lanes together
             window_shards: shards whose records are shuffled together
@@ -105,10 +106,8 @@ class StreamLoader:
         self.steps_per_epoch = steps_per_epoch(num_train // num_lanes, self._size)
         starts = np.minimum(manifest.starts, num_train)
         self._shard_counts = np.diff(starts)
-        self._storage, self._manifest = storage, manifest
+        self._storage, self._manifest, self._held = storage, manifest, held
         self._window_shards, self._seed, self._lane, self._num_lanes = window_shards, seed, lane, num_lanes
-        self._cache: OrderedDict[int, torch.Tensor] = OrderedDict()
-        self._cache_size = max(1, CACHE_BYTES // int(np.prod(manifest.shape)))
 
     def batches(self, start_step: int) -> Iterator[Batch]:
         """Batches from a step on, for ever; the first costs one window, wherever it begins."""
@@ -163,19 +162,15 @@ class StreamLoader:
                             return
                         window = Window.awaited(following, self._manifest)
 
+    @property
+    def max_held(self) -> int:
+        """As of ``HeldImages``."""
+        return self._held.max_held
+
+    def hold(self, index: np.ndarray) -> Future[None]:
+        """Begin to read images of any records, for all lanes of this process."""
+        return self._held.hold(index)
+
     def images(self, index: np.ndarray) -> torch.Tensor:
-        """Images of any records: uint8 [M, 3, H, W]. What was asked for lately is kept (scored images come often)."""
-        shards = np.searchsorted(self._manifest.starts, index, side="right") - 1
-        missing = {int(shard) for shard, record in zip(shards, index, strict=True) if int(record) not in self._cache}
-        wanted = {int(record) for record in index}
-        for shard in sorted(missing):
-            records = read_shard(self._storage, self._manifest, self._manifest.shards[shard])
-            for row, record in enumerate(records.index.tolist()):
-                if record in wanted:
-                    self._cache[record] = torch.from_numpy(records.images[row].reshape(-1).copy())
-        for record in index.tolist():
-            self._cache.move_to_end(record)
-        rows = torch.stack([self._cache[record] for record in index.tolist()])
-        while len(self._cache) > self._cache_size:
-            self._cache.popitem(last=False)
-        return to_channels_first(rows, self._manifest.shape)
+        """Images of records that are held: uint8 [M, 3, H, W]."""
+        return self._held.images(index)

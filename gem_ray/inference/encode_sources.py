@@ -6,7 +6,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -102,16 +101,11 @@ def find_source(wanted: EncodeConfig, model: TrainedModel, config: GemConfig) ->
                 f"{model.image_size}; prepare them with prepare.image_size={model.image_size}"
             )
         return Prepared(storage, manifest)
-    listing = list_source(wanted.source, 0, config.storage)
+    listing = list_source(wanted.source, 0, config.storage, model.shape.max_pixels)
     files = listing.images if isinstance(listing, KnownListing) else listing
     if not isinstance(files, FileListing | LmdbListing):
         raise ConfigError(f"encode.source={wanted.source} is neither image files nor prepared: run jobs.prepare on it")
     return ImageFiles(files, model.shape)
-
-
-def absolute(uri: str) -> str:
-    """A local path from the root of the file system; URIs, and nothing, stay as they are."""
-    return uri if not uri or "://" in uri else str(Path(uri).absolute())
 
 
 def read_files(task: pa.Table, parts: list[ray.ObjectRef], shape: ImageShape) -> pa.Table:

@@ -27,13 +27,14 @@ import ray.data
 import torch
 from torch import Tensor
 
+from gem_ray.absolute_paths import absolute
 from gem_ray.config import EncodeConfig, GemConfig
 from gem_ray.data.order import missing_pieces
 from gem_ray.data.prepare import progress_bar
 from gem_ray.data.ray_manners import quiet_ray_data, raising_own_errors, well_behaved
 from gem_ray.data.shards import pixels_of
 from gem_ray.errors import ConfigError, DataError
-from gem_ray.inference.encode_sources import ImageFiles, Prepared, absolute, find_source
+from gem_ray.inference.encode_sources import ImageFiles, Prepared, find_source
 from gem_ray.inference.loading import load
 from gem_ray.inference.trained import TrainedModel
 from gem_ray.storage import Storage

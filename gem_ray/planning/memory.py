@@ -12,7 +12,7 @@ from gem_ray.models.gem import Gem
 
 FLOAT = 4
 CHANNELS = 3
-STREAM_CACHE = 512 << 20  # scored images that a streaming worker keeps (gem_ray/data/stream.py)
+STREAM_CACHE = 512 << 20  # scored images that a streaming worker keeps (gem_ray/data/held.py)
 # Resident memory of a process that has imported gem_ray.train.worker (torch, Ray, pyarrow) and done nothing: measured.
 PROCESS = 733e6
 
@@ -88,7 +88,7 @@ def worker_memory(config: GemConfig, num_images: int, image_size: int, workers: 
     (``activation_numbers``), B ``data.batch_size`` and M ``objective.align_batch``: an upper bound, since autocast
     keeps half of the bytes. Resident data: from memory all of N x 3 S^2 bytes **in every worker**, whose shuffle
     is over all of them; streamed, for each of its lanes the window in use, the one that is filled and what is read
-    ahead (3 x ``window_shards`` x ``shard_mb``), and a cache of scored images. A checkpoint under way: the copy of
+    ahead (3 x ``window_shards`` x ``shard_mb``), and once the scored images. A checkpoint under way: the copy of
     model and moments and the bytes of its files, 24 P. Critics and perceptual networks are not counted.
     """
     num_lanes = config.train.num_workers
@@ -103,7 +103,7 @@ def worker_memory(config: GemConfig, num_images: int, image_size: int, workers: 
         gradients=FLOAT * numbers,
         optimizer=2 * FLOAT * numbers,
         activations=float(FLOAT * images * activation_numbers(config, image_size)),
-        resident=lanes * (3 * window + STREAM_CACHE) if streamed else data_bytes(num_images, image_size),
+        resident=lanes * 3 * window + STREAM_CACHE if streamed else data_bytes(num_images, image_size),
         saving=2 * 3 * FLOAT * numbers,
         process=PROCESS,
     )

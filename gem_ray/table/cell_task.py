@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from gem_ray.absolute_paths import with_absolute_paths
 from gem_ray.checkpoint import latest_step
 from gem_ray.config import GemConfig
 from gem_ray.errors import ConfigError, DataError
@@ -57,7 +58,7 @@ def run_cell(config: GemConfig) -> None:
     """
     from gem_ray.evaluation.scoring_of_codes import evaluate_codes
     from gem_ray.train.run_lock import run_lock
-    from gem_ray.train.trainer import reach_last_step, run_storage, with_absolute_paths
+    from gem_ray.train.trainer import reach_last_step, run_storage
 
     torch.set_num_threads(max(1, int(config.train.cpus_per_worker)))
     config = with_absolute_paths(config)

@@ -10,9 +10,9 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
+from gem_ray.absolute_paths import absolute
 from gem_ray.config import RUN_NAME, GemConfig
 from gem_ray.errors import ConfigError
 
@@ -30,6 +30,7 @@ FREE = {
     "train.grow_every_s",
     "data.uri",
     "data.memory_limit_gb",
+    "objective.perceptual_weights",
     "prepare.concurrency",
     "scoring.scores_from",
     # How fast and on what the MLLM answers: its answers are the same.
@@ -81,9 +82,7 @@ class Cell:
 
 def with_absolute_output(config: GemConfig) -> GemConfig:
     """The table's folder as every process sees it: a Ray worker may run in another working directory."""
-    output = config.table.output
-    path = output if "://" in output else str(Path(output).absolute())
-    return replace(config, table=replace(config.table, output=path.rstrip("/")))
+    return replace(config, table=replace(config.table, output=absolute(config.table.output).rstrip("/")))
 
 
 def make_cell(method: str, experiment: str, seed: int, config: GemConfig) -> Cell:

@@ -22,7 +22,7 @@ def build_perceptual(config: GemConfig, device: torch.device) -> PerceptualNetwo
     where = config.objective.perceptual_weights
     folder, _, name = where.rpartition("/")
     try:
-        weights = Storage(folder or ".", config.storage).read_bytes(name)
+        weights = Storage(folder or ("/" if where.startswith("/") else "."), config.storage).read_bytes(name)
     except FileNotFoundError as error:
         raise ConfigError(
             f"objective.perceptual_weights={where!r} is no file; it must hold the weights of torchvision's vgg16 as "

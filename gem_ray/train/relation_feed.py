@@ -1,7 +1,8 @@
 """How training follows the DisGraph: rank 0 polls in the background, all ranks change together at a step boundary.
 
 No step waits for the store, the rescorer or storage: the poller's thread does, and what it found is handed over by one
-collective every ``graph.refresh_every_steps`` steps.
+collective every ``graph.refresh_every_steps`` steps. Where data are streamed every rank reads the images of the scored
+records in a thread first, and all change once all of them have theirs.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,10 +19,12 @@ import safetensors.numpy
 import torch
 from ray.exceptions import RayError
 
+from gem_ray.data.batch import Loader
 from gem_ray.errors import GemRayError, TrainingError
 from gem_ray.graph.disgraph import DisGraph
 from gem_ray.messages.rescorer import RescorerStatus
-from gem_ray.train.collectives import broadcast_bytes, gather_digests
+from gem_ray.structured_log import say
+from gem_ray.train.collectives import broadcast_bytes, gather_digests, gather_numbers
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,10 @@ class Relations:
         arrays = safetensors.numpy.load(data)
         graph = DisGraph.from_json(arrays["graph"].tobytes().decode())
         return Relations(graph, arrays["index"], arrays["targets"])
+
+    def first(self, num_scored: int) -> Relations:
+        """The same graph with so many scored images at most, those that were scored first."""
+        return Relations(self.graph, self.index[:num_scored], self.targets[:num_scored])
 
 
 def without_scores(graph: DisGraph) -> Relations:
@@ -131,13 +139,29 @@ class RelationPoller:
 
 
 class RelationFeed:
-    """The relations every rank uses at a step. ``refresh`` is a collective: all ranks call it at the same steps."""
+    """The relations every rank uses at a step. ``refresh`` is a collective: all ranks call it at the same steps.
+
+    Of more scored images than the loader can hold, those that were scored first are used.
+
+    Args:
+        loader: holds the images of scored records before a step aligns with them; None where no step does
+    """
 
     def __init__(
-        self, start: Relations, device: torch.device, every_steps: int, poller: RelationPoller | None = None
+        self,
+        start: Relations,
+        device: torch.device,
+        every_steps: int,
+        poller: RelationPoller | None = None,
+        loader: Loader | None = None,
     ) -> None:
-        self._device, self._every_steps, self._poller = device, every_steps, poller
-        self._adopt(start)
+        self._device, self._every_steps, self._poller, self._loader = device, every_steps, poller, loader
+        self._coming: tuple[Relations, Future[None] | None] | None = None
+        self._left_out = 0
+        relations, images = self._held(start)
+        if images:
+            images.result()
+        self._adopt(relations)
 
     @property
     def age_s(self) -> float:
@@ -145,17 +169,27 @@ class RelationFeed:
         return time.monotonic() - self._adopted_at
 
     def refresh(self, step: int) -> str | None:
-        """Change to newer relations if rank 0 has them; returns the event to log, None without a change.
+        """Change to newer relations if rank 0 has them and all ranks their images; the event to log, None without a
+        change.
 
         Raises:
+            DataError, StorageError: this rank cannot read the images of the scored records
             TrainingError: ranks disagree on the graph after the exchange
         """
         if step % self._every_steps:
             return None
-        newer = broadcast_bytes(self._offer(), self._device)
-        if newer is None:
+        if self._coming is None:
+            newer = broadcast_bytes(self._offer(), self._device)
+            if newer is None:
+                return None
+            self._coming = self._held(Relations.from_bytes(newer))
+        relations, images = self._coming
+        if not all(gather_numbers(images is None or images.done(), self._device)):
             return None
-        self._adopt(Relations.from_bytes(newer))
+        if images:
+            images.result()
+        self._coming = None
+        self._adopt(relations)
         digests = gather_digests(self.relations.graph.digest(), self._device)
         if len(set(digests)) != 1:
             raise TrainingError(f"ranks use different graphs at step {step}: {digests}; please report this bug")
@@ -165,6 +199,20 @@ class RelationFeed:
     def _offer(self) -> bytes | None:
         newer = self._poller.take() if self._poller else None
         return newer.to_bytes() if newer else None
+
+    def _held(self, relations: Relations) -> tuple[Relations, Future[None] | None]:
+        """The relations as far as their images can be held, and what to wait for until they are."""
+        if self._loader is None:
+            return relations, None
+        most, num_scored = self._loader.max_held, len(relations.index)
+        left_out, self._left_out = self._left_out, max(0, num_scored - most)
+        if self._poller and self._left_out and not left_out:
+            say(
+                f"WARNING: alignment uses the {most:,} images that were scored first of {num_scored:,}: a worker that "
+                "streams holds no more; with data.ingest=memory it uses all"
+            )
+        usable = relations.first(most)
+        return usable, self._loader.hold(usable.index)
 
     def _adopt(self, relations: Relations) -> None:
         self.relations = relations

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pyarrow.fs
 import ray.train
 from ray.train.torch import TorchConfig
 
+from gem_ray.absolute_paths import with_absolute_paths
 from gem_ray.checkpoint import newest_whole_step
 from gem_ray.config import GemConfig, ScoringConfig
 from gem_ray.config_json import config_to_json
@@ -84,19 +83,6 @@ def reach_last_step(config: GemConfig, run: Storage, data: Storage, start_graph:
             say(f"{'resuming from step ' + str(done) if done else 'starting'}: {run.uri}")
             say_links(config, run)
             run_training(config, run, data, start_graph)
-
-
-def with_absolute_paths(config: GemConfig) -> GemConfig:
-    """Local folders as every process sees them: a Ray worker may run in another working directory."""
-
-    def absolute(uri: str) -> str:
-        return uri if "://" in uri else str(Path(uri).absolute())
-
-    return replace(
-        config,
-        run=replace(config.run, uri=absolute(config.run.uri)),
-        data=replace(config.data, uri=absolute(config.data.uri)),
-    )
 
 
 def run_storage(config: GemConfig) -> Storage:

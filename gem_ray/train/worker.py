@@ -34,7 +34,7 @@ from gem_ray.train.first_step import wait_for_mllm
 from gem_ray.train.influence import EdgeInfluence
 from gem_ray.train.measurements import Measurements
 from gem_ray.train.notice import Notice, wait_to_be_ended
-from gem_ray.train.relation_feed import RelationFeed, RelationPoller
+from gem_ray.train.relation_feed import RelationFeed, RelationPoller, Relations
 from gem_ray.train.relation_source import start_poller
 from gem_ray.train.run_log import RunLog
 from gem_ray.train.saving import Saver, is_checkpoint_due, resume
@@ -66,7 +66,7 @@ def train_worker(settings: dict[str, str]) -> None:
     start_step, relations = resume(run, parts, start_graph(config, settings["graph"]))
     wrap_for_world(parts)
     poller = start_poller(config, run, relations.graph.version) if rank == 0 else None
-    feed = RelationFeed(relations, device, config.graph.refresh_every_steps, poller)
+    feed = open_feed(config, relations, device, poller, loaders[0])
     log = RunLog(run, start_step) if rank == 0 else None
     started = {"event": "started", "step": start_step, "world": world, "pids": gather_numbers(os.getpid(), device)}
     write_event(log, json.dumps(started))
@@ -108,6 +108,14 @@ def train_worker(settings: dict[str, str]) -> None:
 def start_graph(config: GemConfig, graph_json: str) -> DisGraph:
     """What a new run begins with: the store's graph, as the experiment wants it."""
     return variant(DisGraph.from_json(graph_json), config.graph.relations, config.train.seed)
+
+
+def open_feed(
+    config: GemConfig, start: Relations, device: torch.device, poller: RelationPoller | None, loader: Loader
+) -> RelationFeed:
+    """The relations of this rank's steps; where steps align, behind the images that they align with."""
+    aligns = config.objective.align_weight > 0
+    return RelationFeed(start, device, config.graph.refresh_every_steps, poller, loader if aligns else None)
 
 
 def close_all(poller: RelationPoller | None, saver: Saver, log: RunLog | None) -> None:

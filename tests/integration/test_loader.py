@@ -61,6 +61,9 @@ def train_like_worker(settings: dict[str, str]) -> None:
     loader = open_loader(config_from_json(settings["config"]), rank, world)
     asked = np.array([COUNT - 1, 0, 7, 7])
     right = np.stack([face(SEED, int(record), SIZE)[0] for record in asked])
+    held = loader.hold(asked)
+    if held:
+        held.result()
     seen = {
         "whole": record_batches(loader, 0, 2 * STEPS_PER_EPOCH),
         "resumed": record_batches(loader, STEPS_PER_EPOCH + 5, 4),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable
+import tracemalloc
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 import numpy as np
 import pytest
@@ -53,3 +55,20 @@ def rewrite_manifest() -> Callable[..., None]:
         storage.write_bytes(MANIFEST, json.dumps(content).encode())
 
     return rewrite
+
+
+@pytest.fixture
+def peak_bytes() -> Callable[[], AbstractContextManager[list[int]]]:
+    """``with peak_bytes() as peak``: afterwards ``peak[0]`` is the most that the body had allocated at a time."""
+
+    @contextmanager
+    def measure() -> Iterator[list[int]]:
+        peak = [0]
+        tracemalloc.start()
+        try:
+            yield peak
+        finally:
+            peak[0] = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
+
+    return measure

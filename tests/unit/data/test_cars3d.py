@@ -7,6 +7,7 @@ import pytest
 from scipy.io import savemat
 
 from gem_ray.config import StorageConfig
+from gem_ray.data import cars3d
 from gem_ray.data.correlated import is_full_grid
 from gem_ray.data.listings import KnownListing, RowListing
 from gem_ray.data.sources import list_source
@@ -54,3 +55,17 @@ def test_a_damaged_file_is_named(tmp_path, content):
     (tmp_path / "cars" / "car_000_mesh.mat").write_bytes(content)
     with pytest.raises(DataError, match=r"car_000_mesh\.mat cannot be read as a MATLAB file"):
         list_source(str(tmp_path / "cars"), 0, CONFIG)
+
+
+def test_a_file_that_unpacks_to_more_than_a_car_is_refused_before_it_is_whole(tmp_path, monkeypatch, peak_bytes):
+    (tmp_path / "cars").mkdir()
+    views = np.zeros((400, 400, 3, AZIMUTHS, ELEVATIONS), np.uint8)
+    savemat(tmp_path / "cars" / "car_000_mesh.mat", {"im": views}, do_compression=True)
+    with pytest.raises(DataError, match=r"car_000_mesh\.mat holds .* 400 x 400 pixels, over"):
+        list_source(str(tmp_path / "cars"), 0, CONFIG, max_pixels=400**2 - 1)
+    assert len(list_source(str(tmp_path / "cars"), 0, CONFIG)) == AZIMUTHS * ELEVATIONS
+    monkeypatch.setattr(cars3d, "MOST_CAR_BYTES", views.nbytes - 1)
+    monkeypatch.setattr(cars3d, "UNPACKED_AT_ONCE", 10_000)
+    with peak_bytes() as peak, pytest.raises(DataError, match=r"car_000_mesh\.mat unpacks to over 4,799,999 bytes"):
+        list_source(str(tmp_path / "cars"), 0, CONFIG)
+    assert peak[0] < 1_000_000

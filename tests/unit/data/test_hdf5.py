@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from gem_ray.config import StorageConfig
+from gem_ray.data import hdf5
 from gem_ray.data.correlated import is_full_grid
 from gem_ray.data.hdf5 import Hdf5Rows
 from gem_ray.data.listings import KnownListing, RowListing
@@ -82,3 +83,44 @@ def test_a_missing_package_is_named_with_the_remedy(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "h5py", None)
     with pytest.raises(DataError, match=r"needs the package h5py: pip install 'gem-ray\[datasets\]'"):
         list_source(str(tmp_path / "a.h5"), 0, CONFIG)
+
+
+def write_bomb(path, shape=(4, 1000, 1000, 3), labels=None):
+    """Images that are black, and labels of any shape; a few KB."""
+    h5py = pytest.importorskip("h5py", reason="h5py is not installed: pip install 'gem-ray[datasets]'")
+    with h5py.File(path, "w") as file:
+        chunks = (1, *shape[1:])
+        file.create_dataset("images", data=np.zeros(shape, np.uint8), chunks=chunks, compression="gzip")
+        if labels:
+            file.create_dataset("labels", shape=labels, dtype="f8", compression="gzip")
+    return str(path)
+
+
+def test_too_large_images_and_labels_are_refused_by_their_headers(tmp_path, peak_bytes):
+    source = write_bomb(tmp_path / "a.h5")
+    with peak_bytes() as peak, pytest.raises(DataError, match=r"images of .*a\.h5 holds .* 1000 x 1000 pixels, over"):
+        list_source(source, 0, CONFIG, max_pixels=999_999)
+    assert peak[0] < 1_000_000
+    source = write_bomb(tmp_path / "b.h5", (4, 8, 8, 3), labels=(4, 10**7))
+    with peak_bytes() as peak, pytest.raises(DataError, match=r"labels of .*b\.h5 takes 320,000,000 bytes"):
+        list_source(source, 0, CONFIG)
+    assert peak[0] < 1_000_000
+
+
+def test_of_large_images_few_are_read_at_once(tmp_path, monkeypatch, peak_bytes):
+    reader = list_source(write_bomb(tmp_path / "a.h5", (16, 1000, 1000, 3)), 0, CONFIG).reader
+    monkeypatch.setattr(hdf5, "MOST_READ_BYTES", 2 * reader.read(np.array([3])).nbytes)
+    with peak_bytes() as peak:
+        assert reader.read(np.array([3, 15])).shape == (2, 1000, 1000, 3)
+    assert peak[0] < 6 * 3_000_000  # the two, and two that are read at once
+
+
+def test_chunks_that_are_too_large_and_images_that_were_never_written_are_refused(tmp_path, monkeypatch):
+    h5py = pytest.importorskip("h5py", reason="h5py is not installed: pip install 'gem-ray[datasets]'")
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("images", shape=(10**12, 8, 8, 3), dtype=np.uint8, chunks=(4, 8, 8, 3))
+    with pytest.raises(DataError, match=r"images of .*a\.h5 .* most was never written"):
+        list_source(str(tmp_path / "a.h5"), 0, CONFIG)
+    monkeypatch.setattr(hdf5, "MOST_CHUNK_BYTES", 191)
+    with pytest.raises(DataError, match="chunks of 192 bytes, over 191"):
+        list_source(write_bomb(tmp_path / "b.h5", (4, 8, 8, 3)), 0, CONFIG)

@@ -88,7 +88,7 @@ def test_a_run_that_may_begin_with_fewer_workers_waits_for_no_more_than_those():
 def test_a_worker_that_stands_in_for_others_streams_for_each_of_them_and_steps_as_alone():
     settings = GemConfig(train=TrainConfig(num_workers=8, min_workers=1))
     alone, one_of_all = (worker_memory(settings, 10**9, 64, workers=workers) for workers in (1, 8))
-    assert alone.resident == 8 * one_of_all.resident
+    assert alone.resident - one_of_all.resident == 7 * 3 * 4 * 64e6  # windows; scored images are held once
     assert alone.activations == one_of_all.activations
 
 

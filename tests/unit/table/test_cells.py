@@ -34,6 +34,8 @@ def test_seeds_share_their_hash_and_any_option_that_matters_changes_it():
     assert group_hash(replace(base, train=TrainConfig(seed=7))) == group_hash(base)
     assert group_hash(replace(base, train=TrainConfig(log_every_s=1.0))) == group_hash(base)
     assert group_hash(replace(base, run=RunConfig(name="other"))) == group_hash(base)
+    elsewhere = ObjectiveConfig(perceptual_weights="/elsewhere/vgg16.safetensors")
+    assert group_hash(replace(base, objective=elsewhere)) == group_hash(base)
     others = [
         replace(base, train=TrainConfig(steps=10)),
         replace(base, objective=ObjectiveConfig(beta=4.0)),

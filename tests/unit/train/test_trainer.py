@@ -12,7 +12,7 @@ from gem_ray.config import DataConfig, GemConfig, RunConfig, ScoringConfig, Stor
 from gem_ray.errors import DataError
 from gem_ray.storage import Storage
 from gem_ray.train import trainer
-from gem_ray.train.trainer import doubt_about_mllm, ensure_data, with_absolute_paths
+from gem_ray.train.trainer import doubt_about_mllm, ensure_data
 
 
 def make_config(tmp_path, **train):
@@ -59,11 +59,3 @@ def test_without_an_mllm_and_with_the_shipped_one_on_faces_there_is_no_doubt(tmp
     for scorer in ("none", "vllm"):
         config = replace(make_config(tmp_path), scoring=ScoringConfig(scorer=scorer))
         assert doubt_about_mllm(config, "faces") is None
-
-
-def test_local_folders_are_made_absolute_and_other_uris_are_left_alone(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    config = GemConfig(run=RunConfig(uri="runs"), data=DataConfig(uri="s3://bucket/faces"))
-    assert with_absolute_paths(config).run.uri == str(tmp_path / "runs")
-    assert with_absolute_paths(config).data.uri == "s3://bucket/faces"
-    assert config.run.uri == "runs"

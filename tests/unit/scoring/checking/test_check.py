@@ -13,6 +13,8 @@ from gem_ray.scoring.checking import check
 
 
 class Engine(ScriptedScorer):
+    fingerprint = "scripted"
+
     def shutdown(self) -> None:
         """Nothing was started."""
 
