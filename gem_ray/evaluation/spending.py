@@ -1,8 +1,8 @@
 """What the MLLM's answers have cost, by kind of evidence and by edge; and relation fidelity from look to look.
 
 Both are read off the run's journal and the evidence files that its records name. A push that says something of several
-edges shares its cost among them evenly. What the journal no longer holds is left out: the oldest versions of a very
-long run, and answers whose push was refused.
+edges shares its cost among them evenly; of pushes of the same evidence only the first has cost anything. What the
+journal no longer holds is left out: the oldest versions of a very long run, and answers whose push was refused.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from gem_ray.errors import DataError
 from gem_ray.evaluation.relations import fidelity_noise, relation_fidelity
 from gem_ray.evaluation.stored_graph import replayed, stored_records
 from gem_ray.graph.record import Record
-from gem_ray.messages.graph import EvidenceKind, Push
+from gem_ray.messages.graph import EvidenceKind
 from gem_ray.messages.rescorer import Cost
 from gem_ray.storage import Storage
 from gem_ray.typed_json import parse_json, typed
@@ -84,7 +84,9 @@ def read_spending(run: Storage, attributes: Sequence[str]) -> Spending:
     """
     pushes = [record.push for record in stored_records(run.child("graph")) if record.push is not None]
     with ThreadPoolExecutor(PARALLEL_READS) as pool:
-        costs = list(pool.map(lambda push: _cost_of(run, push), pushes))
+        names = list(dict.fromkeys(push.evidence_id for push in pushes))
+        paid = dict(zip(names, pool.map(lambda name: _cost_of(run, name), names), strict=True))
+    costs = [paid.pop(push.evidence_id, Cost()) for push in pushes]
     place = {name: index for index, name in enumerate(attributes)}
     questions = np.zeros((len(attributes), len(attributes)))
     by_kind = []
@@ -120,9 +122,9 @@ def _sampled_step(record: Record) -> int | None:
     return record.push.step if record.push is not None and record.push.kind is EvidenceKind.SAMPLES else None
 
 
-def _cost_of(run: Storage, push: Push) -> Cost:
+def _cost_of(run: Storage, evidence_id: str) -> Cost:
     """The cost an evidence file holds; none for a file of gem_ray 0.1, or one that was removed."""
-    name = f"{FOLDER}/{push.evidence_id}"
+    name = f"{FOLDER}/{evidence_id}"
     try:
         stored = typed(dict[str, Any], parse_json(run.read_bytes(name))).get("cost", {})
         return typed(Cost, {field.name: stored[field.name] for field in fields(Cost) if field.name in stored}, "cost")

@@ -179,11 +179,11 @@ class Publisher:
             **evidence,
         }
         # The same answers have the same id, also after a restart: the store applies them once. What they cost is no
-        # part of it, since answers that are taken from the store again cost nothing.
+        # part of it, since answers that are taken from the store again cost nothing; what they first cost stays.
         digest = scores.sha256 if scores else hashlib.sha256(json.dumps(record).encode()).hexdigest()
         name = f"{name}-{digest[:12]}.json"
         record["cost"] = asdict(cost)
-        await asyncio.to_thread(self._run.write_bytes, f"{FOLDER}/{name}", json.dumps(record).encode())
+        await asyncio.to_thread(self._run.create_bytes, f"{FOLDER}/{name}", json.dumps(record).encode())
         if not edges:  # that a look told nothing is worth keeping, and no news to the graph
             return
         before = await self.graph()

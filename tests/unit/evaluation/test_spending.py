@@ -27,9 +27,14 @@ class Run:
         self.number = 0
 
     def push(
-        self, kind: EvidenceKind, edges: dict[tuple[str, str], float], cost: Cost | None = None, step: int | None = None
+        self,
+        kind: EvidenceKind,
+        edges: dict[tuple[str, str], float],
+        cost: Cost | None = None,
+        step: int | None = None,
+        name: str = "",
     ) -> None:
-        name = f"evidence-{self.number}.json"
+        name = name or f"evidence-{self.number}.json"
         record = {} if cost is None else {"cost": asdict(cost)}
         self.storage.write_bytes(f"evidence/{name}", json.dumps(record).encode())
         updates = tuple(
@@ -37,8 +42,13 @@ class Run:
             for (source, target), strength in edges.items()
         )
         push = Push(
-            push_id=name, base_version=self.number, kind=kind, edges=updates, evidence_id=name, step=step
-        )  # fmt: skip
+            push_id=f"push-{self.number}",
+            base_version=self.number,
+            kind=kind,
+            edges=updates,
+            evidence_id=name,
+            step=step,
+        )
         assert self.store.push(push).applied
         self.number += 1
 
@@ -72,6 +82,14 @@ def test_evidence_without_a_cost_or_without_a_file_counts_nothing(run):
     found = read_spending(run.storage, NAMES)
     assert found.by_kind[0].pushes == 2
     assert found.total == Cost()
+
+
+def test_evidence_that_is_pushed_again_has_cost_once(run):
+    for number in range(2):
+        run.push(EvidenceKind.SCORES, {("beard", "male"): 0.6}, Cost(asked=9), name="same.json")
+        assert read_spending(run.storage, NAMES).by_kind[0].pushes == number + 1
+    found = read_spending(run.storage, NAMES)
+    assert (found.total.asked, found.edge_questions.sum()) == (9, 9)
 
 
 def test_a_run_without_a_graph_has_cost_nothing(tmp_path):

@@ -79,6 +79,8 @@ def test_the_same_answers_have_the_same_id_whatever_they_cost(run: Storage) -> N
     for cost in (Cost(asked=60), Cost(stored=60)):
         asyncio.run(publisher.publish_samples(drawn, probabilities, [(0, 1)], cost))
     assert store.pushes[0].push_id == store.pushes[1].push_id
+    evidence = json.loads(run.read_bytes(f"evidence/{store.pushes[1].evidence_id}"))
+    assert evidence["cost"]["asked"] == 60, "what they first cost stays"
 
 
 def test_nothing_is_pushed_where_nothing_was_found(run: Storage) -> None:
