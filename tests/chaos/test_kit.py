@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -26,7 +27,7 @@ from kit.plan import Action, ChaosPlan, Execution
 from kit.processes import NotOursError, kill, stopped
 from kit.rpc import lost_calls
 from kit.sockets import listeners
-from kit.watching import Watch
+from kit.watching import Watch, watched
 
 SLEEPS = [sys.executable, "-c", "import time; time.sleep(60)"]
 
@@ -171,6 +172,26 @@ def test_a_listening_socket_is_found_with_its_process():
         (found,) = [one for one in listeners() if one.port == port]
         assert (found.address, found.pid) == ("127.0.0.1", os.getpid())
     assert port not in {one.port for one in listeners()}
+
+
+def watch_to_the_end(process: subprocess.Popen) -> None:
+    with watched(process.pid, every_s=0.01):
+        kill(process.pid)
+        process.wait()
+        end = time.monotonic() + 10
+        while any(thread.name == "watch" for thread in threading.enumerate()):
+            assert time.monotonic() < end, "it goes on looking"
+            time.sleep(0.01)
+
+
+def test_a_process_is_looked_at_as_long_as_it_lives_and_its_end_is_told(process):
+    with watched(process.pid, every_s=0.01) as watch:
+        end = time.monotonic() + 10
+        while len(watch.samples) < 5:
+            assert time.monotonic() < end
+            time.sleep(0.01)
+    with pytest.raises(RuntimeError, match=f"process {process.pid} ended while it was watched"):
+        watch_to_the_end(process)
 
 
 def test_growth_is_seen_and_a_single_jump_is_none():
