@@ -23,6 +23,8 @@ from gem_ray.config import GraphConfig, StorageConfig
 from gem_ray.evaluation.history import read_metrics
 from gem_ray.graph.actor import GraphStore
 from gem_ray.storage import Storage
+from kit.sockets import free_port
+from kit.waiting import wait_until
 
 pytestmark = [
     pytest.mark.ray,
@@ -48,8 +50,7 @@ class Redis:
 @pytest.fixture
 def redis(tmp_path: Path) -> Iterator[Redis]:
     """A real server on loopback, behind a password that only a file of mode 0600 holds."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     password = secrets.token_hex(24)
     folder = tmp_path / "redis"
     folder.mkdir()
@@ -118,7 +119,7 @@ def kill_head(cluster, head) -> float:
     return time.time()
 
 
-def test_training_and_store_go_on_while_a_head_with_redis_is_away(new_cluster, wait_until, redis, capsys):
+def test_training_and_store_go_on_while_a_head_with_redis_is_away(new_cluster, redis, capsys):
     cluster = new_cluster()
     options, environment = behind(redis)
     head = cluster.start_head(*options, **environment)
