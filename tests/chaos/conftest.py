@@ -10,10 +10,10 @@ import psutil
 import pytest
 import ray
 import s3fs
-from moto.server import ThreadedMotoServer
 from ray import serve
 
 from gem_ray.train.ray_session import start_ray
+from kit.s3_server import s3_server
 
 FindProcesses = Callable[[str], list[psutil.Process]]
 FindEngines = Callable[[], list[psutil.Process]]
@@ -27,12 +27,9 @@ def s3_endpoint() -> Iterator[str]:
         patch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
         patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
         s3fs.S3FileSystem.clear_instance_cache()  # an earlier module's would keep that module's credentials
-        server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-        server.start()
-        host, port = server.get_host_and_port()
-        boto3.client("s3", endpoint_url=f"http://{host}:{port}").create_bucket(Bucket="chaos")
-        yield f"http://{host}:{port}"
-        server.stop()
+        with s3_server() as endpoint:
+            boto3.client("s3", endpoint_url=endpoint).create_bucket(Bucket="chaos")
+            yield endpoint
 
 
 @pytest.fixture(scope="module")

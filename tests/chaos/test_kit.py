@@ -9,7 +9,9 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
+import uuid
 from contextlib import suppress
 from pathlib import Path
 
@@ -22,11 +24,13 @@ from ray import cloudpickle
 from kit.bombs import pickle_bombs
 from kit.kill_points import killed_after, killed_at
 from kit.limits import full_disk, run_with_memory
+from kit.marks import MARK, end_marked, marked
 from kit.plan import Action, ChaosPlan, Execution
 from kit.processes import NotOursError, kill, stopped
 from kit.rpc import lost_calls
-from kit.sockets import listeners
-from kit.watching import Watch
+from kit.sockets import free_port, listeners
+from kit.waiting import wait_until
+from kit.watching import Watch, watched
 
 SLEEPS = [sys.executable, "-c", "import time; time.sleep(60)"]
 
@@ -155,6 +159,24 @@ def test_every_bomb_goes_off_where_pickles_are_loaded(tmp_path):
         mark.unlink()
 
 
+def test_a_mark_finds_a_process_and_what_it_has_started_and_ends_both():
+    mark, starts = uuid.uuid4().hex, f"import subprocess; subprocess.run({SLEEPS!r})"
+    parent = subprocess.Popen([sys.executable, "-c", starts], env=os.environ | {MARK: mark})
+    try:
+        wait_until(lambda: len(marked(mark)) == 2, "it starts nothing", 30)
+        assert end_marked(mark) == 2
+        assert parent.wait(timeout=5) == -signal.SIGKILL
+    finally:
+        end_marked(mark)
+    assert marked(mark) == []
+
+
+def test_what_does_not_come_is_waited_for_no_longer_than_said_and_the_complaint_tells():
+    assert wait_until(lambda: True, "never said", 0.0) < 1.0
+    with pytest.raises(AssertionError, match=r"waited 0.2 s in vain: nothing"):
+        wait_until(lambda: False, lambda: "nothing", 0.2)
+
+
 def test_lost_calls_are_said_as_ray_wants_it():
     environment = lost_calls("CoreWorkerService.grpc_client.PushTask", "answer", 3)
     assert environment["RAY_testing_rpc_failure"] == (
@@ -166,11 +188,31 @@ def test_lost_calls_are_said_as_ray_wants_it():
 
 
 def test_a_listening_socket_is_found_with_its_process():
-    with socket.create_server(("127.0.0.1", 0)) as server:
+    with socket.create_server(("127.0.0.1", free_port())) as server:
         port = server.getsockname()[1]
         (found,) = [one for one in listeners() if one.port == port]
         assert (found.address, found.pid) == ("127.0.0.1", os.getpid())
     assert port not in {one.port for one in listeners()}
+
+
+def watch_to_the_end(process: subprocess.Popen) -> None:
+    with watched(process.pid, every_s=0.01):
+        kill(process.pid)
+        process.wait()
+        end = time.monotonic() + 10
+        while any(thread.name == "watch" for thread in threading.enumerate()):
+            assert time.monotonic() < end, "it goes on looking"
+            time.sleep(0.01)
+
+
+def test_a_process_is_looked_at_as_long_as_it_lives_and_its_end_is_told(process):
+    with watched(process.pid, every_s=0.01) as watch:
+        end = time.monotonic() + 10
+        while len(watch.samples) < 5:
+            assert time.monotonic() < end
+            time.sleep(0.01)
+    with pytest.raises(RuntimeError, match=f"process {process.pid} ended while it was watched"):
+        watch_to_the_end(process)
 
 
 def test_growth_is_seen_and_a_single_jump_is_none():

@@ -168,12 +168,11 @@ def test_what_reaches_the_model_is_pixels_and_a_name(client, sink, asked):
     assert len(sink.hits) == before
 
 
-def test_the_engine_is_told_that_no_address_is_allowed(tmp_path):
+def test_the_engine_is_told_that_no_address_is_allowed():
     arguments = engine_arguments("nano", use_gpu=False, tensor_parallel=1, max_model_len=0)
     assert arguments["allowed_media_domains"] == [NO_MEDIA_DOMAIN]
     assert NO_MEDIA_DOMAIN.endswith(".invalid"), "a name that can exist"
-    assert arguments["trust_remote_code"] is False
-    assert "allowed_local_media_path" not in arguments
+    assert arguments["allowed_local_media_path"] == ""
 
 
 def test_control_the_sink_counts_who_asks(sink):

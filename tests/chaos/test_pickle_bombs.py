@@ -189,7 +189,7 @@ def from_lmdb_value(folder: Storage, bomb: bytes) -> None:
 
 
 def from_config(folder: Storage, bomb: bytes) -> None:
-    folder.write_bytes("config.json", b"\xff" + bomb)
+    folder.write_bytes("config.json", bomb)
     stored_config(folder, GemConfig())
 
 

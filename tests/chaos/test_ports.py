@@ -9,6 +9,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -29,6 +30,7 @@ from gem_ray.graph.store import start_store
 from gem_ray.storage import Storage
 from gem_ray.train.ray_session import ray_session
 from kit.sockets import Listener, listeners
+from kit.waiting import wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
 ATTRIBUTES = ("male", "beard", "bald")
@@ -48,7 +50,9 @@ PATHS = (
     ("POST", "/get_runtime_envs_info"),
 )
 REFUSED = {401, 403, 404, 405}
-JOB = json.dumps({"entrypoint": "touch {mark}", "applications": []})
+AGENTS_JOBS = "/api/job_agent/jobs/"
+METRIC = re.compile(r"^# TYPE (ray|autoscaler|python|process)_\w+ (counter|gauge|histogram)$", re.MULTILINE)
+NO_ENTRY = "InvalidAuthToken: Authentication token is missing or incorrect"
 
 
 @pytest.fixture(scope="module")
@@ -85,15 +89,18 @@ def right_token() -> str:
     return path.read_text().strip()
 
 
-def ask(listener: Listener, method: str, path: str, token: str | None, mark: Path) -> int | None:
+def ask(
+    listener: Listener, method: str, path: str, token: str | None, mark: Path, timeout_s: float = 5.0
+) -> int | None:
     """Status of a request; None where the port does not speak HTTP."""
     host = "127.0.0.1" if listener.address in {"0.0.0.0", "::", "::1"} else listener.address
     headers = {"Content-Type": "application/json"}
     if token is not None:
         headers |= {"Authorization": f"Bearer {token}"}
-    connection = http.client.HTTPConnection(host, listener.port, timeout=5)
+    sent = {"applications": []} if "serve" in path else {"entrypoint": f"touch {mark}"}
+    connection = http.client.HTTPConnection(host, listener.port, timeout=timeout_s)
     try:
-        connection.request(method, path, JOB.replace("{mark}", str(mark)) if method != "GET" else None, headers)
+        connection.request(method, path, json.dumps(sent) if method != "GET" else None, headers)
         return connection.getresponse().status
     except (http.client.HTTPException, OSError):
         return None
@@ -114,9 +121,9 @@ def test_no_port_does_anything_for_who_has_no_token_or_a_wrong_one(up, mark):
                     opened.append((listener.address, listener.port, listener.name[:60], method, path, said, status))
     for listener in sorted(up.listeners):
         print(listener.address, listener.port, "HTTP" if listener in spoken else "-", listener.name[:70])
-    # Prometheus' exporters answer every path alike, and with numbers only.
+    # Prometheus' exporters answer a GET of any path alike, and with numbers only.
     exporters = {port for _, port, *_ in opened if is_metrics(port)}
-    assert [one for one in opened if one[1] not in exporters] == []
+    assert [one for one in opened if one[1] not in exporters or one[3] != "GET"] == []
     assert spoken, "no port spoke HTTP: nothing was asked"
     assert not mark.exists()
 
@@ -126,17 +133,20 @@ def is_metrics(port: int) -> bool:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     try:
         connection.request("GET", "/metrics")
-        body = connection.getresponse().read().decode(errors="replace")
+        answer = connection.getresponse()
+        body = answer.read().decode(errors="replace")
     except (http.client.HTTPException, OSError):
         return False
     finally:
         connection.close()
     assert right_token() not in body
+    if answer.status != 200 or not METRIC.search(body):
+        return False
     lines = [line for line in body.splitlines() if line]
     return all(line.startswith("#") or line.rsplit(" ", 1)[-1][0] in "0123456789-N+" for line in lines)
 
 
-def test_the_right_token_opens_the_dashboard_and_the_agents(up, mark):
+def test_the_right_token_opens_the_dashboard(up, mark):
     token = right_token()
     good = [
         (listener.port, path)
@@ -146,6 +156,22 @@ def test_the_right_token_opens_the_dashboard_and_the_agents(up, mark):
         if method == "GET" and (ask(listener, method, path, token, mark) or 999) < 300
     ]
     assert {"/api/jobs/", "/api/version"} <= {path for _, path in good}
+
+
+def test_an_agent_runs_a_job_for_the_right_token_and_for_no_other(up, mark):
+    token, ran = right_token(), mark.with_name("ran")
+    statuses = {one: ask(one, "POST", AGENTS_JOBS, token, ran, timeout_s=60) for one in up.listeners if is_agent(one)}
+    agents = [listener for listener, status in statuses.items() if status == 200]
+    assert agents, statuses
+    wait_until(ran.exists, "the agent took the job and did not run it", 120)
+    for listener in agents:
+        refused = {given: ask(listener, "POST", AGENTS_JOBS, given, mark) for given in (None, "", "0" * len(token))}
+        assert set(refused.values()) <= {401, 403}, (listener, refused)
+    assert not mark.exists()
+
+
+def is_agent(listener: Listener) -> bool:
+    return "DashboardAgent" in listener.name
 
 
 def test_the_dashboard_is_on_loopback_alone(up):
@@ -169,8 +195,9 @@ def connect(
     command = [sys.executable, "-c", textwrap.dedent(program)]
     try:
         return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=timeout_s)
-    except subprocess.TimeoutExpired:  # Ray goes on asking for minutes
-        return subprocess.CompletedProcess(command, -1, "", "")
+    except subprocess.TimeoutExpired as asking:  # Ray goes on for minutes; what it wrote comes as bytes
+        said = [(part or b"").decode(errors="replace") for part in (asking.stdout, asking.stderr)]
+        return subprocess.CompletedProcess(command, -1, *said)
 
 
 def test_nobody_joins_over_grpc_without_the_token_and_with_it_a_task_runs(up, tmp_path):
@@ -178,11 +205,12 @@ def test_nobody_joins_over_grpc_without_the_token_and_with_it_a_task_runs(up, tm
     began = time.monotonic()
     taken = connect(address, "token", token, tmp_path, 200)
     assert taken.stdout.strip() == "ran 42", taken.stderr[-2000:]
-    enough_s = 2 * (time.monotonic() - began)
+    enough_s = max(15.0, 2 * (time.monotonic() - began))
     for mode, given in (("disabled", None), ("token", "0" * len(token))):
         refused = connect(address, mode, given, tmp_path, enough_s)
         assert refused.returncode != 0, f"{mode}: {refused.stdout}"
         assert "ran" not in refused.stdout
+        assert NO_ENTRY in refused.stderr, f"{mode}: {refused.stderr[-2000:]}"
         assert token not in refused.stdout + refused.stderr
 
 

@@ -61,7 +61,8 @@ def soak(store_class: type[GraphStore], name: str, folder: Path, seconds: float)
     launch(store_class, storage, name, ATTRIBUTES, CONFIG)
     client = StoreClient(name, storage)
     sizes: list[int] = []
-    with watched(client.describe(deadline_s=60).pid, every_s=max(0.2, seconds / 300)) as watch:
+    every_s = max(0.2, seconds / 300)
+    with watched(client.describe(deadline_s=60).pid, every_s=every_s) as watch:
         end, number, version = time.monotonic() + seconds, 0, 0
         while time.monotonic() < end:
             number += 1
@@ -90,11 +91,13 @@ def soak(store_class: type[GraphStore], name: str, folder: Path, seconds: float)
     figures = {
         "seconds": seconds,
         "pushes": number,
+        "samples": len(watch.samples),
         "mb_per_minute": round(watch.megabytes_per_minute(), 2),
         "more_descriptors": watch.more_descriptors(),
         "folder_kb": [round(size / 1000) for size in (min(sizes), max(sizes), sizes[-1])],
     }
     print(json.dumps(figures), flush=True)
+    assert len(watch.samples) > 0.8 * seconds / every_s, "the process was not looked at all along"
     return watch, number, sizes
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -43,7 +44,7 @@ def sent_by_value() -> Iterator[None]:
 
 
 def make_push(number: int | str, base_version: int) -> Push:
-    strength = float(np.random.default_rng(abs(hash(str(number))) % 2**32).uniform(-1, 1))
+    strength = float(np.random.default_rng(zlib.crc32(str(number).encode())).uniform(-1, 1))
     edge = EdgeUpdate(source="male", target="beard", strength=strength, standard_error=0.1, num_observations=9)
     return Push(
         push_id=f"p{number}",

@@ -13,7 +13,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -22,8 +21,11 @@ from pathlib import Path
 import psutil
 import pytest
 
+from kit.marks import MARK, end_marked, marked
+from kit.sockets import free_port
+from kit.waiting import wait_until
+
 ROOT = Path(__file__).parents[2]
-MARK = "GEM_RAY_TEST_NODE"
 HEAD_HOST = "127.0.0.2"
 START_S, START_ATTEMPTS = 180.0, 6  # a raylet ends where its agents are not up in 15 s, which a busy machine may need
 PATIENT = {
@@ -34,44 +36,12 @@ PATIENT = {
 }
 
 
-def wait_until(condition: Callable[[], object], what: str | Callable[[], str], timeout_s: float) -> float:
-    """Seconds until the condition held."""
-    began = time.monotonic()
-    while not condition():
-        complaint = what if isinstance(what, str) else what()
-        assert time.monotonic() - began < timeout_s, f"waited {timeout_s:g} s in vain: {complaint}"
-        time.sleep(0.2)
-    return time.monotonic() - began
-
-
-def free_port(host: str) -> int:
-    with socket.create_server((host, 0)) as probe:
-        return probe.getsockname()[1]
-
-
 def answers(host: str, port: int) -> bool:
     try:
         socket.create_connection((host, port), timeout=1).close()
     except OSError:
         return False
     return True
-
-
-def marked(mark: str) -> list[psutil.Process]:
-    """Live processes that inherited a mark."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if process.environ().get(MARK) == mark and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-        except psutil.Error:
-            continue
-    return found
-
-
-@pytest.fixture(name="wait_until")
-def waiting() -> Callable[..., float]:
-    return wait_until
 
 
 @dataclass
@@ -99,15 +69,7 @@ class Node:
 
     def kill(self) -> int:
         """SIGKILL to every process of it, as if its machine were gone; returns how many there were."""
-        killed = 0
-        while living := self.processes():  # what was being started meanwhile too
-            for process in living:
-                try:
-                    process.kill()
-                    killed += 1
-                except psutil.NoSuchProcess:
-                    continue
-            time.sleep(0.1)
+        killed = end_marked(self.mark)
         self.process.wait(timeout=30)
         return killed
 

@@ -15,6 +15,7 @@ import yaml
 from gem_ray.checkpoint import latest_step
 from gem_ray.config import StorageConfig
 from gem_ray.storage import Storage
+from kit.waiting import wait_until
 
 pytestmark = [
     pytest.mark.ray,
@@ -89,7 +90,7 @@ def workers_of(head) -> dict[int, str]:
     return found
 
 
-def test_training_brings_up_as_many_nodes_as_it_needs_and_they_go_when_it_has_ended(new_cluster, wait_until, capsys):
+def test_training_brings_up_as_many_nodes_as_it_needs_and_they_go_when_it_has_ended(new_cluster, capsys):
     cluster = new_cluster()
     head = start_autoscaling_head(cluster)
     time.sleep(5)
@@ -107,7 +108,7 @@ def test_training_brings_up_as_many_nodes_as_it_needs_and_they_go_when_it_has_en
         print(f"\nfirst node after {first:.1f} s, second {second:.1f} s later; both gone {gone:.1f} s after the end")
 
 
-def test_a_role_that_no_node_type_has_brings_nothing_up(new_cluster, wait_until):
+def test_a_role_that_no_node_type_has_brings_nothing_up(new_cluster):
     cluster = new_cluster()
     head = start_autoscaling_head(cluster)
     ask = (cluster.address, "127.0.0.2", str(cluster.folder))

@@ -23,6 +23,8 @@ from gem_ray.config import GraphConfig, StorageConfig
 from gem_ray.evaluation.history import read_metrics
 from gem_ray.graph.actor import GraphStore
 from gem_ray.storage import Storage
+from kit.sockets import free_port
+from kit.waiting import wait_until
 
 pytestmark = [
     pytest.mark.ray,
@@ -48,8 +50,7 @@ class Redis:
 @pytest.fixture
 def redis(tmp_path: Path) -> Iterator[Redis]:
     """A real server on loopback, behind a password that only a file of mode 0600 holds."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     password = secrets.token_hex(24)
     folder = tmp_path / "redis"
     folder.mkdir()
@@ -118,7 +119,7 @@ def kill_head(cluster, head) -> float:
     return time.time()
 
 
-def test_training_and_store_go_on_while_a_head_with_redis_is_away(new_cluster, wait_until, redis, capsys):
+def test_training_and_store_go_on_while_a_head_with_redis_is_away(new_cluster, redis, capsys):
     cluster = new_cluster()
     options, environment = behind(redis)
     head = cluster.start_head(*options, **environment)
@@ -138,7 +139,10 @@ def test_training_and_store_go_on_while_a_head_with_redis_is_away(new_cluster, w
     def pushes_after(moment: float) -> int:
         return sum(time_s > moment for _, time_s in acknowledged(cluster.folder).values())
 
+    assert step_back > step_then, "training stood still while the head was away"
     resumed = wait_until(lambda: pushes_after(back) >= AFTER, lambda: driver.log.read_text()[-2000:], 120)
+    away = pushes_after(died) - pushes_after(back)
+    assert away > 0, "the store took no push while the head was away"
     wait_until(lambda: latest_step(run) > step_back, lambda: driver.log.read_text()[-2000:], 120)
     (cluster.folder / "enough").touch()
     driver.process.send_signal(signal.SIGINT)
@@ -149,7 +153,6 @@ def test_training_and_store_go_on_while_a_head_with_redis_is_away(new_cluster, w
     assert faults(cluster.folder, known | {10_001: (10_001, back)}) == ["10001 is lost"]
     starts = [line["step"] for line in read_metrics(run) if line.get("event") == "started"]
     with capsys.disabled():
-        away = pushes_after(died) - pushes_after(back)
         print(
             f"\nhead away {back - died:.1f} s: {away} pushes and {step_back - step_then} steps meanwhile, {len(known)} "
             f"pushes in all, {AFTER} more {resumed:.1f} s after, workers started at {starts}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ import s3fs
 
 from gem_ray.config import StorageConfig
 from gem_ray.train.ray_session import start_ray
+from kit.sockets import free_port
 
 
 @pytest.fixture(scope="module")
@@ -31,9 +31,7 @@ def ray_4_cpus() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def s3_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Endpoint of a moto server: real HTTP and the S3 protocol."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     log = Path(tmp_path_factory.mktemp("s3") / "server.log")
     with log.open("wb") as output:
         server = subprocess.Popen(

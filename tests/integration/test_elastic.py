@@ -44,7 +44,9 @@ from gem_ray.storage import Storage
 from gem_ray.train.relation_feed import RelationFeed, without_scores
 from gem_ray.train.step import build_parts, step_on_lanes
 from gem_ray.train.worker import lane_inputs
-from kit.raylets import HEAD, NODES, Cluster, kill, wait_until
+from kit.marks import end_marked
+from kit.raylets import HEAD, NODES, Cluster
+from kit.waiting import wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
 DRIVER = Path(__file__).with_name("elastic_driver.py")
@@ -106,7 +108,7 @@ class Run:
         try:
             assert self.driver.wait(timeout=timeout_s) == 0, self.said
         finally:
-            kill(self.mark)
+            end_marked(self.mark)
 
     def stop(self) -> None:
         """As Ctrl-C does."""
@@ -114,7 +116,7 @@ class Run:
         try:
             self.driver.wait(timeout=60)
         finally:
-            kill(self.mark)
+            end_marked(self.mark)
 
 
 def train(cluster: Cluster, config: GemConfig) -> Run:

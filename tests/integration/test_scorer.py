@@ -18,6 +18,7 @@ from PIL import Image
 from gem_ray.data.faces import ATTRIBUTES, draw_face, face, sample_nuisance
 from gem_ray.errors import ScorerError
 from gem_ray.messages.questions import ScoreAnswer, ScoreRequest, StripRequest
+from gem_ray.scoring.asking.engine_settings import NO_MEDIA_DOMAIN
 from gem_ray.scoring.asking.model_files import NANO_FOLDER, model_fingerprint
 from gem_ray.scoring.asking.prompts import DIGITS, nano_prompt
 from gem_ray.scoring.asking.questions import Questioner
@@ -62,6 +63,19 @@ def ask_all(engine: tuple[VLLMScorer, Ask], images: list[np.ndarray], names: tup
 
     answers: list[ScoreAnswer] = ask(batches())
     return answers
+
+
+def test_the_engine_as_it_is_built_takes_no_code_no_address_no_file_and_no_embeddings(
+    engine: tuple[VLLMScorer, Ask],
+) -> None:
+    from vllm import envs
+
+    model = engine[0].engine.model_config
+    assert model.trust_remote_code is False
+    assert model.enable_prompt_embeds is False
+    assert model.multimodal_config.enable_mm_embeds is False
+    assert (model.allowed_local_media_path, model.allowed_media_domains) == ("", [NO_MEDIA_DOMAIN])
+    assert envs.VLLM_MEDIA_URL_ALLOW_REDIRECTS is False
 
 
 def test_scores_of_held_out_faces_follow_every_attribute(engine: tuple[VLLMScorer, Ask]) -> None:

@@ -46,6 +46,13 @@ PAGES = (
     "api/cluster_metadata",
     "api/serve/applications/",
 )
+KINDS = {  # of processes, by what their command lines hold
+    "driver": b"jobs.train",
+    "raylet": b"raylet/raylet",
+    "worker": b"ray::RayTrainWorker",
+    "store": b"ray::GraphStore",
+    "replica": b"ray::ServeReplica",
+}
 SEARCHED = (
     "runs/canary/config.json",
     "/state.json",
@@ -91,7 +98,8 @@ class Pipeline:
     places: dict[str, bytes] = field(default_factory=dict)
     codes: dict[str, int] = field(default_factory=dict)
     ray_pages: set[str] = field(default_factory=set)
-    environments: int = 0
+    processes: dict[str, set[int]] = field(default_factory=lambda: {kind: set() for kind in KINDS})
+    """Ids of those that had the canaries in their environment, by kind."""
 
 
 def job(pipeline: Pipeline, name: str, arguments: list[str], environment: dict[str, str], folder: Path) -> None:
@@ -173,8 +181,10 @@ def watch(found: Pipeline, temporary: Path, ended: threading.Event) -> None:
         for process in Path("/proc").glob("[0-9]*"):
             try:
                 if CANARIES["HF_TOKEN"].encode() in (process / "environ").read_bytes():
-                    found.environments += 1
-                    found.places[f"command line {process.name}"] = (process / "cmdline").read_bytes()
+                    title = (process / "cmdline").read_bytes()
+                    found.places[f"command line {process.name}"] = title
+                    for kind in (kind for kind, part in KINDS.items() if part in title):
+                        found.processes[kind].add(int(process.name))
             except (FileNotFoundError, PermissionError, ProcessLookupError):
                 continue
         discovery = temporary / "prom_metrics_service_discovery.json"
@@ -222,7 +232,10 @@ def test_the_key_of_the_runs_graph_is_in_its_own_object_and_nowhere_else(pipelin
 
 
 def test_everything_was_searched(pipeline):
-    assert pipeline.environments > 5, "the canaries did not reach the processes of the run"
+    counts = {kind: len(pids) for kind, pids in pipeline.processes.items()}
+    assert counts["driver"] >= 2, f"the canaries did not reach both drivers: {counts}"
+    assert counts["worker"] >= 4, f"the canaries did not reach the workers of both runs: {counts}"
+    assert min(counts.values()) >= 1, f"the canaries did not reach all processes: {counts}"
     names = "\n".join(pipeline.places)
     assert [part for part in SEARCHED if part not in names] == []
     assert {"/metrics", "/api/jobs/", "/nodes", "/api/v0/actors", "/api/v0/runtime_envs"} <= pipeline.ray_pages

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,9 @@ from gem_ray.checkpoint import latest_step
 from gem_ray.config import StorageConfig
 from gem_ray.evaluation.history import METRICS
 from gem_ray.storage import Storage
+from kit.marks import MARK, end_marked, marked
+from kit.sockets import free_port
+from kit.waiting import wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
 HOST = "127.0.0.2"
@@ -78,31 +81,13 @@ class Cluster:
         return process.returncode, output
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return probe.getsockname()[1]
-
-
-def marked(mark: str) -> list[psutil.Process]:
-    """Live processes that inherited the mark."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if process.environ().get("GEM_RAY_TEST_MARK") == mark:
-                found.append(process)
-        except psutil.Error:
-            continue
-    return found
-
-
 def start_head(folder: Path, attempt: int) -> tuple[subprocess.Popen[bytes], Cluster]:
     """`ray start --head` with a token, on ports of its own."""
-    mark, token, port = uuid.uuid4().hex, secrets.token_hex(32), free_port()
+    mark, token, port = uuid.uuid4().hex, secrets.token_hex(32), free_port(HOST)
     environment = os.environ | {
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": token,
-        "GEM_RAY_TEST_MARK": mark,
+        MARK: mark,
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "OMP_NUM_THREADS": "1",
         "RAY_gcs_server_port_wait_time_s": "60",
@@ -111,11 +96,11 @@ def start_head(folder: Path, attempt: int) -> tuple[subprocess.Popen[bytes], Clu
         environment.pop(name, None)  # what the job imports must be what was sent
     options = {
         "node-ip-address": HOST,
-        "port": free_port(),
+        "port": free_port(HOST),
         "dashboard-host": HOST,
         "dashboard-port": port,
-        "dashboard-agent-listen-port": free_port(),
-        "ray-client-server-port": free_port(),
+        "dashboard-agent-listen-port": free_port(HOST),
+        "ray-client-server-port": free_port(HOST),
         "num-cpus": 4,
         "object-store-memory": 200_000_000,
         "temp-dir": f"/tmp/gs-{mark[:6]}",  # sockets lie in it, whose paths must be short
@@ -135,13 +120,8 @@ def start_head(folder: Path, attempt: int) -> tuple[subprocess.Popen[bytes], Clu
 
 def end(head: subprocess.Popen[bytes], mark: str) -> None:
     head.terminate()
-    for process in marked(mark):
-        try:
-            process.kill()
-        except psutil.NoSuchProcess:
-            continue
+    end_marked(mark)
     head.wait(timeout=30)
-    wait_until(lambda: not marked(mark), lambda: f"left: {marked(mark)}", 30)
     shutil.rmtree(f"/tmp/gs-{mark[:6]}", ignore_errors=True)
 
 
@@ -168,13 +148,6 @@ def is_up(log: Path, port: int) -> bool:
     except OSError:
         return False
     return True
-
-
-def wait_until(condition: Callable[[], object], complaint: Callable[[], str], timeout_s: float = 180.0) -> None:
-    end = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < end, complaint()
-        time.sleep(0.2)
 
 
 def run_folder(cluster: Cluster) -> Storage:
@@ -229,7 +202,9 @@ def test_a_run_killed_in_its_middle_goes_on_from_its_checkpoint_when_it_is_sent_
     assert status == 0, output
     assert "submit.action=stop" in output
     wait_until(
-        lambda: (latest_step(folder) or 0) >= 2 * EVERY, lambda: cluster.run(*TRAINING, "submit.action=follow")[1]
+        lambda: (latest_step(folder) or 0) >= 2 * EVERY,
+        lambda: cluster.run(*TRAINING, "submit.action=follow")[1],
+        180,
     )
 
     # while it is under way a second driver is refused, before it could touch the run
@@ -262,7 +237,7 @@ def test_ctrl_c_once_leaves_a_job_running_and_twice_ends_it(cluster):
     folder = run_folder(cluster)
     before = latest_step(folder) or 0
     follower = cluster.send(*TRAINING, "train.steps=100000")
-    wait_until(lambda: (latest_step(folder) or 0) > before, lambda: "no checkpoint")
+    wait_until(lambda: (latest_step(folder) or 0) > before, "no checkpoint", 180)
     follower.send_signal(signal.SIGINT)
     output, _ = follower.communicate(timeout=60)
     assert follower.returncode == 130, output
@@ -282,14 +257,14 @@ def test_ctrl_c_once_leaves_a_job_running_and_twice_ends_it(cluster):
     assert again.returncode == 130, output
     assert "was stopped" in output.splitlines()[-1]
     assert "stopped by Ctrl-C; the same command goes on" in output  # the job's own word: it ended in its own time
-    wait_until(lambda: not drivers(cluster), lambda: "the driver is still there", 30)
+    wait_until(lambda: not drivers(cluster), "the driver is still there", 30)
 
 
 def test_stop_from_another_terminal_ends_the_run_cleanly(cluster):
     folder = run_folder(cluster)
     before = latest_step(folder) or 0
     follower = cluster.send(*TRAINING, "train.steps=100000")
-    wait_until(lambda: (latest_step(folder) or 0) > before, lambda: "no checkpoint")
+    wait_until(lambda: (latest_step(folder) or 0) > before, "no checkpoint", 180)
     status, output = cluster.run(*TRAINING, "submit.action=stop")
     assert status == 0, output
     output, _ = follower.communicate(timeout=120)

@@ -97,13 +97,29 @@ def undisturbed(session, folder):
     return run(make_config(folder, "undisturbed"), start_graph())
 
 
-def test_a_killed_worker_changes_nothing_about_the_result(undisturbed, folder):
-    config = make_config(folder, "killed")
+def wait_for_save(storage, step, timeout_s=120.0):
+    """Until a checkpoint is being written: its folder is there, its manifest comes last."""
+    place, end = storage.local_path / "checkpoints" / f"step_{step:09d}", time.monotonic() + timeout_s
+    while not place.exists():
+        assert time.monotonic() < end, f"checkpoint {step} was not begun in {timeout_s} s"
+        time.sleep(0.001)
+
+
+@pytest.mark.parametrize(
+    ("rank", "wait", "step"),
+    [
+        pytest.param(1, wait_for_step, 12, id="early", marks=pytest.mark.slow),
+        pytest.param(0, wait_for_save, STEPS // 2, id="while it saves"),
+        pytest.param(1, wait_for_step, 36, id="late", marks=pytest.mark.slow),
+    ],
+)
+def test_a_killed_worker_changes_nothing_about_the_result(undisturbed, folder, rank, wait, step):
+    config = make_config(folder, f"killed-at-{step}")
     storage = run_storage(config)
 
     def kill_a_worker():
-        wait_for_step(storage, STEPS // 2)
-        os.kill(events(storage, "started")[0]["pids"][1], signal.SIGKILL)
+        wait(storage, step)
+        os.kill(events(storage, "started")[0]["pids"][rank], signal.SIGKILL)
 
     killer = threading.Thread(target=kill_a_worker)
     killer.start()
@@ -112,7 +128,7 @@ def test_a_killed_worker_changes_nothing_about_the_result(undisturbed, folder):
 
     starts = events(storage, "started")
     assert len(starts) == 2, "the worker was not killed, or more than once"
-    assert starts[1]["step"] >= EVERY, "the run began anew in place of resuming"
+    assert step - 2 * EVERY <= starts[1]["step"] <= step + EVERY, "the run began anew in place of resuming"
     assert starts[0]["pids"] != starts[1]["pids"]
     expected, found = final_parameters(undisturbed), final_parameters(storage)
     assert expected.keys() == found.keys()

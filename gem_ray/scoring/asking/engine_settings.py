@@ -16,7 +16,8 @@ NANO_CACHE_BYTES = 128 * 1024 * 1024  # 100,000 tokens, a thousand images
 
 
 def prepare_environment(model: str, use_gpu: bool, num_threads: int) -> None:
-    """Set what vLLM reads from the environment, here and in the processes it starts; settings of the user stand.
+    """Set what vLLM reads from the environment, here and in the processes it starts; settings of the user stand,
+    but for the one that would let an image's address lead elsewhere.
 
     Args:
         model: as ``resolve_model`` gave it
@@ -27,7 +28,6 @@ def prepare_environment(model: str, use_gpu: bool, num_threads: int) -> None:
         "VLLM_NO_USAGE_STATS": "1",
         "DO_NOT_TRACK": "1",
         "VLLM_LOGGING_LEVEL": "ERROR",
-        "VLLM_MEDIA_URL_ALLOW_REDIRECTS": "0",
         "TOKENIZERS_PARALLELISM": "false",
         "TORCH_CPP_LOG_LEVEL": "ERROR",
         "PYTHONWARNINGS": "ignore::FutureWarning",
@@ -47,6 +47,7 @@ def prepare_environment(model: str, use_gpu: bool, num_threads: int) -> None:
         }
     for name, value in settings.items():
         os.environ.setdefault(name, value)
+    os.environ["VLLM_MEDIA_URL_ALLOW_REDIRECTS"] = "0"
 
 
 def engine_arguments(model: str, use_gpu: bool, tensor_parallel: int, max_model_len: int) -> dict[str, Any]:
@@ -56,6 +57,9 @@ def engine_arguments(model: str, use_gpu: bool, tensor_parallel: int, max_model_
         "model": model,
         "limit_mm_per_prompt": {"image": 1},
         "allowed_media_domains": [NO_MEDIA_DOMAIN],
+        "allowed_local_media_path": "",
+        "enable_prompt_embeds": False,
+        "enable_mm_embeds": False,
         "trust_remote_code": False,
         "disable_log_stats": True,
         # vLLM 0.32 keeps processed images in two mirrored caches. A request that is given up on its way updates one of

@@ -6,16 +6,18 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
+
+from kit.marks import MARK, end_marked, marked
+from kit.sockets import free_port
+from kit.waiting import wait_until
 
 ROOT = Path(__file__).parents[3]
 HEAD, NODES = "127.0.0.2", ("127.0.0.3", "127.0.0.4")
@@ -35,48 +37,11 @@ assert accepted, why
 """
 
 
-def free_port(host: str) -> int:
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return probe.getsockname()[1]
-
-
-def marked(mark: str) -> list[psutil.Process]:
-    """Live processes that inherited a mark."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if process.environ().get("GEM_RAY_TEST_MARK") == mark and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-        except psutil.Error:
-            continue
-    return found
-
-
 def title(process: psutil.Process) -> str:
     try:
         return " ".join(process.cmdline())
     except psutil.Error:
         return ""
-
-
-def kill(mark: str) -> None:
-    """End every process of a node at once, as the loss of its machine does."""
-    for process in marked(mark):
-        try:
-            process.kill()
-        except psutil.NoSuchProcess:
-            continue
-    wait_until(lambda: not marked(mark), lambda: f"left: {marked(mark)}", 30)
-
-
-def wait_until(condition: Callable[[], object], complaint: Callable[[], str], timeout_s: float) -> float:
-    """Seconds until the condition held."""
-    started = time.monotonic()
-    while not condition():
-        assert time.monotonic() - started < timeout_s, complaint()
-        time.sleep(0.1)
-    return time.monotonic() - started
 
 
 @dataclass
@@ -94,7 +59,7 @@ class Cluster:
         environment = os.environ | {
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN": self.token,
-            "GEM_RAY_TEST_MARK": mark,
+            MARK: mark,
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "PYTHONPATH": str(ROOT),
             "OMP_NUM_THREADS": "1",
@@ -111,7 +76,7 @@ class Cluster:
             log = self.folder / f"{host}-{attempt}-{time.time_ns()}.log"
             if self._starts(host, role, log):
                 return
-            kill(self.marks.pop(host))
+            end_marked(self.marks.pop(host))
         raise AssertionError(log.read_text()[-2000:])
 
     def _starts(self, host: str, role: str, log: Path) -> bool:
@@ -141,7 +106,7 @@ class Cluster:
         return starter.poll() is None
 
     def lose(self, host: str) -> None:
-        kill(self.marks.pop(host))
+        end_marked(self.marks.pop(host))
 
     def drain(self, host: str, left_s: float = 60.0) -> None:
         """The notice that a provider's daemon gives Ray."""
@@ -178,7 +143,7 @@ class Cluster:
 
     def end(self) -> None:
         for mark in self.marks.values():
-            kill(mark)
+            end_marked(mark)
         for starter in self.starters:
             starter.wait(timeout=30)
         shutil.rmtree(self.temporary, ignore_errors=True)

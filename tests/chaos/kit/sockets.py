@@ -1,10 +1,17 @@
-"""Which ports the processes below this one listen on."""
+"""Which ports the processes below this one listen on, and one that nobody does."""
 
 from __future__ import annotations
 
+import socket
 from dataclasses import dataclass
 
 import psutil
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    """A TCP port of this address that was free a moment ago."""
+    with socket.create_server((host, 0)) as probe:
+        return probe.getsockname()[1]
 
 
 @dataclass(frozen=True, order=True)

@@ -39,7 +39,11 @@ class Watch:
 
 @contextmanager
 def watched(pid: int, every_s: float = 1.0) -> Iterator[Watch]:
-    """Look at a process for the length of the body."""
+    """Look at a process for the length of the body.
+
+    Raises:
+        RuntimeError: the process ended before the body did, which the samples would not tell
+    """
     process, watch, over = psutil.Process(pid), Watch(pid), threading.Event()
     began = time.monotonic()
 
@@ -55,6 +59,8 @@ def watched(pid: int, every_s: float = 1.0) -> Iterator[Watch]:
     thread.start()
     try:
         yield watch
+        if not thread.is_alive():
+            raise RuntimeError(f"process {pid} ended while it was watched, after {len(watch.samples)} samples")
     finally:
         over.set()
         thread.join()

@@ -16,11 +16,11 @@ import botocore.client
 import pytest
 import yaml
 from aiobotocore.client import AioBaseClient
-from moto.server import ThreadedMotoServer
 from ray.autoscaler._private.aws.node_provider import AWSNodeProvider
 
 from gem_ray.config import StorageConfig
 from gem_ray.storage import Storage
+from kit.s3_server import s3_server
 
 ROOT = Path(__file__).resolve().parents[3]
 # AWS knows no resources for these: the grant is for all or none.
@@ -220,10 +220,7 @@ def test_workers_are_granted_what_storage_calls_and_no_more(
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "simulated")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    try:
-        endpoint = "http://{}:{}".format(*server.get_host_and_port())
+    with s3_server() as endpoint:
         boto3.client("s3", endpoint_url=endpoint).create_bucket(Bucket="bucket")
         monkeypatch.setattr(AioBaseClient, "_make_api_call", record)
         storage = Storage("s3://bucket/runs/a", StorageConfig(endpoint_url=endpoint))
@@ -234,8 +231,6 @@ def test_workers_are_granted_what_storage_calls_and_no_more(
         assert storage.exists("lock.json")
         assert storage.list()
         storage.delete("lock.json")
-    finally:
-        server.stop()
     called = {S3_ACTIONS[operation] for operation in recorded}
     # A large write goes in parts, and one that fails is aborted.
     assert granted(policies["aws-worker"]) == called | {"s3:AbortMultipartUpload"}
