@@ -7,16 +7,25 @@ import subprocess
 import sys
 import time
 import uuid
-from pathlib import Path
 
 import pytest
 
 from gem_ray.config import StorageConfig
 from gem_ray.evaluation.history import read_metrics
 from gem_ray.storage import Storage
+from kit.marks import MARK, end_marked, marked
+from kit.waiting import wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.vllm, pytest.mark.timeout(1000)]
 STEPS = 300
+
+
+@pytest.fixture
+def mark():
+    """Of all that the test starts: what is left of it is ended, also where the test has failed."""
+    mark = uuid.uuid4().hex
+    yield mark
+    end_marked(mark)
 
 
 def job(folder, mark, log):
@@ -36,27 +45,12 @@ def job(folder, mark, log):
         "scoring.wait_s=300",  # however slow the machine, the MLLM has its say
     ]
     command = [sys.executable, "-m", "jobs.train", *overrides]
-    environment = os.environ | {"GEM_RAY_TEST_MARK": mark, "PYTHONUNBUFFERED": "1"}
+    environment = os.environ | {MARK: mark, "PYTHONUNBUFFERED": "1"}
     return subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT)
 
 
-def marked_processes(mark):
-    """Commands of live processes that inherited the mark."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if f"GEM_RAY_TEST_MARK={mark}".encode() in (process / "environ").read_bytes():
-                found.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode()[:120])
-        except (FileNotFoundError, PermissionError, ProcessLookupError):
-            continue
-    return found
-
-
-def assert_nothing_left(mark, within_s=30.0):
-    end = time.monotonic() + within_s
-    while (left := marked_processes(mark)) and time.monotonic() < end:
-        time.sleep(0.5)
-    assert not left, left
+def assert_nothing_left(mark):
+    wait_until(lambda: not marked(mark), lambda: f"left: {marked(mark)}", 30)
 
 
 def wait_for(condition, process, log, timeout_s=400.0):
@@ -67,12 +61,12 @@ def wait_for(condition, process, log, timeout_s=400.0):
         time.sleep(0.2)
 
 
-def test_a_run_is_stopped_by_ctrl_c_resumed_by_the_same_command_and_ends_in_a_report(tmp_path):
-    run, log, mark = Storage(f"{tmp_path}/runs/faces", StorageConfig()), tmp_path / "log", uuid.uuid4().hex
+def test_a_run_is_stopped_by_ctrl_c_resumed_by_the_same_command_and_ends_in_a_report(tmp_path, mark):
+    run, log = Storage(f"{tmp_path}/runs/faces", StorageConfig()), tmp_path / "log"
     with log.open("w") as output:
         first = job(tmp_path, mark, output)
         wait_for(lambda: any(line["step"] >= 60 for line in read_metrics(run)), first, log)
-        assert len(marked_processes(mark)) > 5, "the mark is not inherited: the test could not see what is left"
+        assert len(marked(mark)) > 5, "the mark is not inherited: the test could not see what is left"
         first.send_signal(signal.SIGINT)
         assert first.wait(120) == 130, log.read_text()[-4000:]
     assert "the same command goes on from the last checkpoint" in log.read_text()

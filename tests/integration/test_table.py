@@ -9,6 +9,8 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,12 +18,22 @@ import pytest
 from gem_ray.config import StorageConfig
 from gem_ray.evaluation.history import read_metrics
 from gem_ray.storage import Storage
+from kit.marks import MARK, end_marked, marked
+from kit.waiting import wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
 STEPS = 400
 
 
-def start(folder: Path, log: Path, *further: str) -> subprocess.Popen[bytes]:
+@pytest.fixture
+def mark() -> Iterator[str]:
+    """Of all that a test starts: what is left of it is ended, also where the test has failed."""
+    mark = uuid.uuid4().hex
+    yield mark
+    end_marked(mark)
+
+
+def start(folder: Path, log: Path, mark: str, *further: str) -> subprocess.Popen[bytes]:
     overrides = [
         "table.methods=[vae,gem_labels]",
         "table.experiments=[faces]",
@@ -44,7 +56,7 @@ def start(folder: Path, log: Path, *further: str) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             [sys.executable, "-m", "jobs.table", *overrides],
             cwd=folder,
-            env=os.environ | {"PYTHONUNBUFFERED": "1"},
+            env=os.environ | {MARK: mark, "PYTHONUNBUFFERED": "1"},
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -69,17 +81,19 @@ def wait_until_training(folder: Path, process: subprocess.Popen[bytes], log: Pat
         time.sleep(0.2)
 
 
-def test_a_killed_table_goes_on_from_the_checkpoints_of_its_cells_and_does_not_redo_what_is_finished(tmp_path: Path):
+def test_a_killed_table_goes_on_from_the_checkpoints_of_its_cells_and_does_not_redo_what_is_finished(
+    tmp_path: Path, mark: str
+):
     log = tmp_path / "log"
-    first = start(tmp_path, log)
+    first = start(tmp_path, log, mark)
     wait_until_training(tmp_path, first, log, 120)
     first.kill()
     first.wait()
-    time.sleep(10)  # its Ray ends itself
+    wait_until(lambda: not marked(mark), lambda: f"its Ray does not end itself: {marked(mark)}", 60)
     begun = {name: last_step(run) for name, run in runs(tmp_path).items()}
     assert max(begun.values()) < STEPS - 1, "the kill came too late to show anything"
 
-    assert start(tmp_path, log).wait(600) == 0, log.read_text()[-4000:]
+    assert start(tmp_path, log, mark).wait(600) == 0, log.read_text()[-4000:]
     table = tmp_path / "runs" / "table"
     cells = runs(tmp_path)
     assert set(cells) == {"vae", "gem_labels"}
@@ -103,16 +117,16 @@ def test_a_killed_table_goes_on_from_the_checkpoints_of_its_cells_and_does_not_r
     # All is finished: no Ray is started, nothing is trained or evaluated again.
     before = {name: run.read_bytes("cell.json") for name, run in cells.items()}
     stamps = {name: (run.local_path / "evaluation.json").stat().st_mtime_ns for name, run in cells.items()}
-    assert start(tmp_path, log).wait(200) == 0, log.read_text()[-4000:]
+    assert start(tmp_path, log, mark).wait(200) == 0, log.read_text()[-4000:]
     assert "2 cells, 2 of them finished" in log.read_text()
     assert "started Ray" not in log.read_text()
     assert {name: run.read_bytes("cell.json") for name, run in cells.items()} == before
     assert {name: (run.local_path / "evaluation.json").stat().st_mtime_ns for name, run in cells.items()} == stamps
 
 
-def test_ctrl_c_ends_all_cells_and_one_failing_cell_stops_no_other(tmp_path: Path):
+def test_ctrl_c_ends_all_cells_and_one_failing_cell_stops_no_other(tmp_path: Path, mark: str):
     log = tmp_path / "log"
-    job = start(tmp_path, log, "train.steps=100000")
+    job = start(tmp_path, log, mark, "train.steps=100000")
     wait_until_training(tmp_path, job, log, 20)
     job.send_signal(signal.SIGINT)
     assert job.wait(120) == 130, log.read_text()[-4000:]
@@ -120,7 +134,7 @@ def test_ctrl_c_ends_all_cells_and_one_failing_cell_stops_no_other(tmp_path: Pat
 
     # pendulum knows none of these attributes, so the labels of the data cannot stand in for scores of them.
     further = ["table.experiments=[pendulum]", "model.attributes=[a,b]", "train.steps=20", "table.output=runs/other"]
-    job = start(tmp_path, log, *further)
+    job = start(tmp_path, log, mark, *further)
     assert job.wait(300) == 2, log.read_text()[-4000:]
     text = log.read_text()
     assert "1 of 2 cells failed" in text
