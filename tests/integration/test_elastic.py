@@ -273,10 +273,9 @@ def test_the_ledger_finds_a_record_that_is_planted_twice_and_an_order_that_hangs
 def test_the_loss_goes_on_as_if_nothing_had_happened(undisturbed: dict[int, float], elastic: Run):
     found = elastic.losses()
     assert sorted(found) == list(range(STEPS))
-    print(f"largest relative difference {max(abs(found[step] / loss - 1) for step, loss in undisturbed.items()):.1e}")
-    assert found == pytest.approx(undisturbed, rel=1e-5)
+    assert found == undisturbed
     shifted = {step: undisturbed[max(0, step - 1)] for step in found}  # as if a step had been done twice
-    assert found != pytest.approx(shifted, rel=1e-5)
+    assert found != shifted
 
 
 def test_store_and_workers_lie_on_the_nodes_of_their_roles(cluster: Cluster, s3_bucket):
