@@ -131,4 +131,7 @@ def show(client: StoreClient) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)  # as jobs do; Python's own status is another where something is imported on the way out
