@@ -22,13 +22,11 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from benchmarks.processes import tree_cpu_s
 from benchmarks.static_server import served
-from benchmarks.synthetic import write_random_shards
+from benchmarks.synthetic import single_stream, write_random_shards
 from benchmarks.timing import Ratio, figures, in_turn, spend
 from gem_ray.config import GemConfig, ScoringConfig, StorageConfig
 from gem_ray.data.ahead import ahead
-from gem_ray.data.held import HeldImages
 from gem_ray.data.manifest import Manifest
-from gem_ray.data.stream import StreamLoader
 from gem_ray.storage import Storage
 from gem_ray.train.ray_session import ray_session
 
@@ -84,17 +82,7 @@ def epoch_of(data: Storage, manifest: Manifest, first: float = 0.0) -> Batches:
     """One epoch of the project's stream, from a part of it on."""
 
     def batches() -> Iterator[object]:
-        stream = StreamLoader(
-            data,
-            manifest,
-            HeldImages(data, manifest),
-            num_train=manifest.count,
-            batch_size=BATCH,
-            window_shards=4,
-            seed=0,
-            lane=0,
-            num_lanes=1,
-        )
+        stream = single_stream(data, manifest, BATCH)
         start = int(first * stream.steps_per_epoch)
         made = itertools.islice(stream.batches(start), stream.steps_per_epoch - start)  # none of the next epoch
         with closing(ahead(made)) as batches:

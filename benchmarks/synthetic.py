@@ -6,8 +6,10 @@ import hashlib
 
 import numpy as np
 
+from gem_ray.data.held import HeldImages
 from gem_ray.data.manifest import Manifest, ShardEntry, write_manifest
 from gem_ray.data.shards import encode_shard
+from gem_ray.data.stream import StreamLoader
 from gem_ray.storage import Storage
 
 
@@ -34,3 +36,18 @@ def write_random_shards(data: Storage, num_shards: int, per_shard: int, side: in
     )
     write_manifest(data, manifest)
     return manifest
+
+
+def single_stream(data: Storage, manifest: Manifest, batch_size: int) -> StreamLoader:
+    """The stream of a single worker over all records."""
+    return StreamLoader(
+        data,
+        manifest,
+        HeldImages(data, manifest),
+        num_train=manifest.count,
+        batch_size=batch_size,
+        window_shards=4,
+        seed=0,
+        lane=0,
+        num_lanes=1,
+    )

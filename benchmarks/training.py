@@ -10,7 +10,7 @@ import itertools
 import json
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from benchmarks.timing import Ratio, Turns, figures, in_turn, ratio, spend
 from gem_ray.config import DataConfig, GemConfig, RunConfig, ScoringConfig, TrainConfig
 from gem_ray.config_json import config_from_json, config_to_json
 from gem_ray.data.ahead import ahead
-from gem_ray.data.loader import Batch, build_datasets, open_loader
+from gem_ray.data.loader import Batch, Loader, build_datasets, open_loader
 from gem_ray.data.manifest import read_manifest
 from gem_ray.graph.disgraph import DisGraph
 from gem_ray.graph.store import start_store
@@ -80,15 +80,13 @@ def worker(settings: dict[str, object]) -> None:
     rank, world = ray.train.get_context().get_world_rank(), ray.train.get_context().get_world_size()
     device = ray.train.torch.get_device()
     torch.set_num_threads(1)
-    loader = open_loader(config, rank, world)
+    loader, resident, shards = sources(config, rank, world)
     parts = build_parts(config, loader.image_size, device)
     wrap_for_world(parts)
     run = Storage(f"{config.run.uri}/{config.run.name}", config.storage)
     start = without_scores(DisGraph.empty(tuple(config.model.attributes)))
     quiet = RelationFeed(start, device, config.graph.refresh_every_steps)
     influence, log = EdgeInfluence(parts.gem.edge_offset), RunLog(run, 0) if rank == 0 else None
-    streamed = open_loader(replace(config, data=replace(config.data, ingest="stream")), rank, world)
-    resident, shards = (ahead(source.batches(0)) for source in (loader, streamed))
     counter, fixed = itertools.count(), next(resident)
 
     def steps(
@@ -135,6 +133,15 @@ def worker(settings: dict[str, object]) -> None:
         poller.close()
         log.close()
         Path(str(settings["folder"]), RESULT).write_text(json.dumps({name: asdict(t) for name, t in turns.items()}))
+
+
+def sources(
+    config: GemConfig, rank: int, world: int
+) -> tuple[Loader, Generator[Batch, None, None], Generator[Batch, None, None]]:
+    """The loader of resident shards, its batches, and those of a stream; both made ahead as in training."""
+    resident = open_loader(config, rank, world)
+    streamed = open_loader(replace(config, data=replace(config.data, ingest="stream")), rank, world)
+    return resident, ahead(resident.batches(0)), ahead(streamed.batches(0))
 
 
 def summarise(turns: dict[str, Turns], config: GemConfig) -> Iterator[Ratio]:

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+LINES = "gpu.jsonl"
 PARTS = ("ingest", "gather", "forms", "roofline", "graph", "stalls")
 
 
@@ -45,22 +46,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
         name = torch.cuda.get_device_name(device)
     setting, ceilings = Setting(device, chosen.repeats, chosen.quick), measure(device, chosen.quick)
     machine = {"device": name, "torch": torch.__version__, "quick": chosen.quick, **asdict(ceilings)}
-    figures, complaints = list[Figure](), list[str]()
+    figures, complaints, out_of_time = list[Figure](), list[str](), list[str]()
+    if chosen.output:
+        chosen.output.mkdir(parents=True, exist_ok=True)
+        (chosen.output / LINES).unlink(missing_ok=True)
     put(machine, chosen.output)
     for part in chosen.only or PARTS:
+        measured = ALL[part](setting, ceilings)
         try:
-            for figure in ALL[part](setting, ceilings):
-                at_s = round(time.monotonic() - started, 1)
+            # Each figure is made when it is asked for, so the budget is looked at before every one.
+            while not (over := time.monotonic() - started > chosen.budget_s) and (figure := next(measured, None)):
                 figures.append(figure)
+                at_s = round(time.monotonic() - started, 1)
                 put(asdict(figure) | {"met": figure.met, "at_s": at_s}, chosen.output)
-                if at_s > chosen.budget_s:
-                    complaints.append(f"no time was left for all of {part} and what comes behind it; use --only")
-                    break
+            out_of_time += [part] * over
         except Exception as error:  # noqa: BLE001 the other parts are worth measuring: the device is here for minutes
             traceback.print_exc()
             complaints.append(f"failed: {part}: {error}")
-        if complaints and complaints[-1].startswith("no time"):
-            break
+    if out_of_time:
+        complaints.append(f"no time was left for all of {', '.join(out_of_time)}; run them with --only")
     table = markdown(figures, machine)
     print(f"\n{table}", file=sys.stderr)
     if chosen.output:
@@ -74,8 +78,7 @@ def put(line: dict[str, object], folder: Path | None) -> None:
     text = json.dumps(line)
     print(text, flush=True)
     if folder:
-        folder.mkdir(parents=True, exist_ok=True)
-        with (folder / "gpu.jsonl").open("w" if "met" not in line else "a") as file:
+        with (folder / LINES).open("a") as file:
             file.write(text + "\n")
 
 

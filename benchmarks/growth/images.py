@@ -13,9 +13,8 @@ import pyarrow as pa
 import torch
 
 from benchmarks.growth.fits import Curve
-from benchmarks.synthetic import write_random_shards
+from benchmarks.synthetic import single_stream, write_random_shards
 from gem_ray.config import DataConfig, GemConfig, ScoringConfig, StorageConfig
-from gem_ray.data.held import HeldImages
 from gem_ray.data.manifest import Manifest
 from gem_ray.data.memory import MemoryLoader, rows_of
 from gem_ray.data.order import Piece
@@ -38,7 +37,7 @@ def by_images(counts: Sequence[int]) -> list[Curve]:
             data = Storage(str(Path(folder, str(count))), StorageConfig())
             per_shard = min(PER_SHARD, count)
             manifest = write_random_shards(data, count // per_shard, per_shard, SIDE)
-            stream = stream_of(data, manifest)
+            stream = single_stream(data, manifest, BATCH)
             _, started_s = taken(lambda stream=stream: first_of(stream))  # type: ignore[misc]
             grown_mb, seconds = taken(lambda stream=stream: epoch_of(stream))  # type: ignore[misc]
             found["start_s"].append(started_s)
@@ -56,21 +55,6 @@ def by_images(counts: Sequence[int]) -> list[Curve]:
         Curve(name="memory, streaming", y="MB", costs=tuple(found["stream_mb"]), most=0.3, **plain),  # type: ignore[arg-type]
         Curve(name="memory, resident", y="MB", costs=tuple(found["memory_mb"]), most=1.1, **plain),  # type: ignore[arg-type]
     ]
-
-
-def stream_of(data: Storage, manifest: Manifest) -> StreamLoader:
-    """The stream of a single worker."""
-    return StreamLoader(
-        data,
-        manifest,
-        HeldImages(data, manifest),
-        num_train=manifest.count,
-        batch_size=BATCH,
-        window_shards=4,
-        seed=0,
-        lane=0,
-        num_lanes=1,
-    )
 
 
 def resident(data: Storage, manifest: Manifest) -> tuple[float, float]:

@@ -106,6 +106,13 @@ def test_a_part_runs_on_a_cpu(tmp_path: Path) -> None:
     assert run(tmp_path, "gather") == {"G2"}
 
 
+def test_what_there_is_no_time_for_is_named(tmp_path: Path) -> None:
+    arguments = ["--device", "cpu", "--quick", "--repeats", "1", "--output", str(tmp_path), "--budget-s", "0"]
+    with pytest.raises(SystemExit, match="no time was left for all of gather, stalls; run them with --only"):
+        main([*arguments, "--only", "gather", "stalls"])
+    assert len((tmp_path / "gpu.jsonl").read_text().splitlines()) == 1
+
+
 @pytest.mark.slow
 def test_all_of_it_runs_on_a_cpu(tmp_path: Path) -> None:
     assert run(tmp_path, *ALL) == {"G1", "G2", "G3", "G4", "G5", "G6", "G7", "G9"}
