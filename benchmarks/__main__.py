@@ -23,6 +23,9 @@ GROUPS = {
     "watching": Group("benchmarks.watching:watching", 60, "steps that are timed and exported over bare ones"),
     "store": Group("benchmarks.store:store", 40, "batched pushes to the graph store over single ones"),
     "calling": Group("benchmarks.calling:calling", 60, "Serve handle over HTTP, a stub in place of the MLLM"),
+    "saturation": Group(
+        "benchmarks.saturation:training", 150, "training steps beside a busy MLLM over beside an idle one"
+    ),
     "asking": Group(
         "benchmarks.pair_prompts:pair_prompts", 10, "what a pass over all pairs costs in prompts and tokens"
     ),

@@ -30,7 +30,7 @@ def bare_engine(runner: asyncio.Runner, **options: Any) -> Iterator[Any]:
 def served() -> Iterator[Any]:
     """The same behind Ray Serve."""
     from gem_ray.config import GemConfig, ScoringConfig
-    from gem_ray.scoring.serving.deployment import ServeScorer
+    from gem_ray.scoring.serving.serve_scorer import ServeScorer
     from gem_ray.train.ray_session import ray_session
 
     config = ScoringConfig(

@@ -84,7 +84,7 @@ def start_load() -> Callable[[], Any]:
     import ray
 
     from gem_ray.scoring.serving.application import app_name
-    from gem_ray.scoring.serving.deployment import ServeScorer
+    from gem_ray.scoring.serving.serve_scorer import ServeScorer
 
     class Load:
         def __init__(self) -> None:

@@ -23,9 +23,10 @@ from benchmarks.command import line_of
 from benchmarks.machine import load, machine
 from benchmarks.timing import MIN_REPEATS, Ratio, ratio
 
-THEIRS = ("bare", "lightning", "disent", "pythae")
+FP32, BF16 = ("bare", "lightning", "disent", "pythae"), "lightning_bf16"
+THEIRS = (*FP32, BF16)
 OURS = ("fp32", "bf16", "compiled", "one_batch", "gem", "ray_train")
-PACKAGE = {"bare": "torch", "lightning": "lightning", "disent": "disent", "pythae": "pythae"}
+PACKAGE = {"bare": "torch", "lightning": "lightning", BF16: "lightning", "disent": "disent", "pythae": "pythae"}
 OVER_FASTEST, OVER_OWN = 2.0, 0.97
 START_S, SEGMENT_S = 400.0, 200.0
 
@@ -120,15 +121,18 @@ def end(process: subprocess.Popen[bytes]) -> None:
 def compared(cpu: dict[str, list[float]], images: int) -> list[Ratio]:
     """Ours over the fastest of theirs, and what the rest of our loop costs beside the bare step."""
     found = []
-    theirs = {name: statistics.median(cpu[name]) for name in THEIRS if name in cpu}
+    theirs = {name: statistics.median(cpu[name]) for name in FP32 if name in cpu}
     if theirs:
         fastest = min(theirs, key=lambda name: theirs[name])
         for name in ("fp32", "bf16", "compiled", "ray_train"):
             if name in cpu:
-                what = f"ours, {name}, over {fastest}, the fastest of theirs"
+                what = f"ours, {name}, over {fastest}, the fastest of theirs in fp32"
                 target = OVER_FASTEST if name in ("ray_train", "compiled") else None
                 times = (cpu[name], cpu[fastest])
                 found.append(ratio(f"peers_{name}", what, times, images, "images/CPU s", target))
+    if BF16 in cpu and "ray_train" in cpu:
+        what = "ours, ray_train, over Lightning's trainer in bf16"
+        found.append(ratio("peers_alike", what, (cpu["ray_train"], cpu[BF16]), images, "images/CPU s"))
     for name, what, target in (
         ("bf16", "our step on batches from memory over on one batch", OVER_OWN),
         ("ray_train", "our step under Ray Train with real ingest over on one batch", OVER_OWN),

@@ -1,4 +1,4 @@
-"""The peers in fp32, each through its own trainer: pythae, disent, a Lightning loop, and a bare loop of PyTorch."""
+"""The peers in fp32, each through its own trainer: pythae, disent, Lightning (in bf16 too), and a bare PyTorch loop."""
 
 from __future__ import annotations
 
@@ -30,6 +30,16 @@ def bare(folder: str, gate: Gate) -> None:
 
 def lightning(folder: str, gate: Gate) -> None:
     """The same under Lightning's trainer."""
+    fit_with_lightning(folder, gate)
+
+
+def lightning_bf16(folder: str, gate: Gate) -> None:
+    """The same with its option for bf16 autocast."""
+    fit_with_lightning(folder, gate, precision="bf16-mixed")
+
+
+def fit_with_lightning(folder: str, gate: Gate, **options: Any) -> None:
+    """The plain VAE under Lightning's trainer."""
     import lightning as L
 
     class Module(L.LightningModule):
@@ -46,10 +56,10 @@ def lightning(folder: str, gate: Gate) -> None:
             return torch.optim.Adam(self.parameters(), lr=RATE)
 
     loader = DataLoader(TensorDataset(floats_of(folder)), BATCH, shuffle=True, drop_last=True)
-    lightning_trainer(gate).fit(Module(), loader)
+    lightning_trainer(gate, **options).fit(Module(), loader)
 
 
-def lightning_trainer(gate: Gate) -> Any:
+def lightning_trainer(gate: Gate, **options: Any) -> Any:
     """Lightning's trainer with nothing beside the steps."""
     import lightning as L
 
@@ -65,6 +75,7 @@ def lightning_trainer(gate: Gate) -> Any:
         enable_progress_bar=False,
         enable_model_summary=False,
         callbacks=[AtGate()],
+        **options,
     )
 
 

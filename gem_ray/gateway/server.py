@@ -25,7 +25,7 @@ from gem_ray.gateway.routes import Behind
 from gem_ray.gateway.watching import Watched
 from gem_ray.graph.store import connect_store
 from gem_ray.scoring.serving.application import app_name
-from gem_ray.scoring.serving.deployment import ServeScorer
+from gem_ray.scoring.serving.serve_scorer import ServeScorer
 from gem_ray.storage import Storage
 
 log = logging.getLogger(__name__)

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import threading
 import time
 from pathlib import Path
 
@@ -26,13 +24,10 @@ from gem_ray.config import (
     ScoringConfig,
     TrainConfig,
 )
-from gem_ray.evaluation.history import read_metrics
-from gem_ray.graph.disgraph import DisGraph
-from gem_ray.storage import Storage
-from gem_ray.train.ray_session import ray_session
-from gem_ray.train.trainer import ensure_data, run_storage, run_training
+from gem_ray.train.trainer import run_storage
 from kit.plan import ChaosPlan, Execution
 from kit.processes import kill
+from kit.training import Follower, train_beside
 
 KILLS = int(os.environ.get("GEM_RAY_GOODPUT_KILLS", "5"))
 SEED, EVERY_S, LOG_EVERY = 16, 60.0, 5
@@ -62,56 +57,37 @@ def make_config(folder: Path) -> GemConfig:
 
 
 class Killer:
-    """Kills a worker as the plan says, and ends the run when all has been done and is gone on from."""
+    """Kills a worker as the plan says, and is done when all has been done and is gone on from."""
 
-    def __init__(self, storage: Storage) -> None:
-        self.storage = storage
+    def __init__(self, follower: Follower) -> None:
+        self.follower = follower
         self.start_step, self.undisturbed_s = 0, 0.0
         self.at_kill: list[int] = []
         self.gone_on_s: list[float] = []
         self.began = self.trained_s = 0.0
         self.end_step = 0
-        self.fault: BaseException | None = None
-        self.thread = threading.Thread(target=self._work)
 
-    def _work(self) -> None:
-        try:
-            self._until(lambda: self.step() > 40, 240)
-            self.start_step = self.step()
-            began = self.began = time.monotonic()
-            plan = ChaosPlan.drawn(SEED, ["kill"], every_s=EVERY_S, count=KILLS, spread=0.2)
-            Execution(plan, {"kill": self._kill}).wait(KILLS * EVERY_S + 240)
-            time.sleep(EVERY_S / 2)
-            self.trained_s = time.monotonic() - began
-        except BaseException as error:  # noqa: BLE001  raised where the test waits
-            self.fault = error
-        finally:
-            self.end_step = self.step()
-            os.kill(os.getpid(), signal.SIGINT)
+    def work(self) -> None:
+        self.follower.wait(lambda: self.follower.step() > 40, 240)
+        self.start_step = self.follower.step()
+        self.began = time.monotonic()
+        plan = ChaosPlan.drawn(SEED, ["kill"], every_s=EVERY_S, count=KILLS, spread=0.2)
+        Execution(plan, {"kill": self._kill}).wait(KILLS * EVERY_S + 240)
+        time.sleep(EVERY_S / 2)
+        self.trained_s = time.monotonic() - self.began
+        self.end_step = self.follower.step()
 
     def _kill(self, number: int) -> int:
-        pids = self.starts()[-1]["pids"]
-        pid, starts = pids[number % len(pids)], len(self.starts())
-        self.at_kill.append(self.step())
+        starts, step = self.follower.starts, self.follower.step
+        pids = starts()[-1]["pids"]
+        pid, before = pids[number % len(pids)], len(starts())
+        self.at_kill.append(step())
         began = time.monotonic()
         self.undisturbed_s = self.undisturbed_s or began - self.began
         kill(pid)
-        self._until(lambda: len(self.starts()) > starts and self.step() > self.starts()[-1]["step"], 180)
+        self.follower.wait(lambda: len(starts()) > before and step() > starts()[-1]["step"], 180)
         self.gone_on_s.append(time.monotonic() - began)
         return pid
-
-    def starts(self) -> list[dict]:
-        return [line for line in read_metrics(self.storage) if line.get("event") == "started"]
-
-    def step(self) -> int:
-        return max((line["step"] for line in read_metrics(self.storage) if "event" not in line), default=0)
-
-    @staticmethod
-    def _until(condition, timeout_s: float) -> None:
-        end = time.monotonic() + timeout_s
-        while not condition():
-            assert time.monotonic() < end, "training does not go on"
-            time.sleep(0.5)
 
 
 def steps_per_s(killer: Killer) -> float:
@@ -132,16 +108,10 @@ def formula(killer: Killer, interval: int) -> float:
 
 def test_nine_of_ten_steps_count_under_a_kill_a_minute(tmp_path):
     config = make_config(tmp_path)
-    storage, data = run_storage(config), Storage(config.data.uri, config.storage)
-    killer = Killer(storage)
-    with ray_session(config):
-        ensure_data(config, data)
-        killer.thread.start()
-        with pytest.raises(KeyboardInterrupt):
-            run_training(config, storage, data, DisGraph.empty(tuple(config.model.attributes)))
-        killer.thread.join()
-    assert killer.fault is None, killer.fault
-    starts = [event["step"] for event in killer.starts()]
+    storage = run_storage(config)
+    killer = Killer(Follower(storage))
+    train_beside(config, killer.work)
+    starts = [event["step"] for event in killer.follower.starts()]
     # Steps between two lines of the log are not seen, and count as done again.
     redone = [at + LOG_EVERY - 1 - resumed for at, resumed in zip(killer.at_kill, starts[1:], strict=True)]
     goodput = killer.end_step / (killer.end_step + sum(redone))

@@ -31,7 +31,8 @@ from gem_ray.messages.questions import ScoreAnswer, ScoreRequest
 from gem_ray.scoring.asking.questions import Questioner
 from gem_ray.scoring.asking.scripted import ScriptedScorer, answer_of_value
 from gem_ray.scoring.serving.application import app_name, start_scorer, stop_scorer
-from gem_ray.scoring.serving.deployment import ServedScorer, ServeScorer, replica_state
+from gem_ray.scoring.serving.deployment import ServedScorer, replica_state
+from gem_ray.scoring.serving.serve_scorer import ServeScorer
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 SEED = 20_26

@@ -29,7 +29,8 @@ from gem_ray.errors import ScorerBusyError, ScorerError
 from gem_ray.messages.questions import ScoreAnswer, ScoreRequest
 from gem_ray.scoring.asking.scripted import ScriptedScorer, answer_of_value
 from gem_ray.scoring.serving.application import app_name, start_scorer, stop_scorer
-from gem_ray.scoring.serving.deployment import ServedScorer, ServeScorer
+from gem_ray.scoring.serving.deployment import ServedScorer
+from gem_ray.scoring.serving.serve_scorer import ServeScorer
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
 SEED = 12

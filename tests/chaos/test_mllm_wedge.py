@@ -26,7 +26,8 @@ from gem_ray.messages.questions import ScoreAnswer, ScoreRequest
 from gem_ray.scoring.asking.questions import Questioner
 from gem_ray.scoring.asking.vllm_scorer import VLLMScorer
 from gem_ray.scoring.serving.application import app_name, start_scorer, stop_scorer
-from gem_ray.scoring.serving.deployment import ServedScorer, ServeScorer
+from gem_ray.scoring.serving.deployment import ServedScorer
+from gem_ray.scoring.serving.serve_scorer import ServeScorer
 
 pytestmark = [pytest.mark.ray, pytest.mark.vllm, pytest.mark.slow, pytest.mark.timeout(900)]
 SEED = 7

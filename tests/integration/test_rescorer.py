@@ -31,7 +31,7 @@ from gem_ray.models.gem import Gem
 from gem_ray.scoring.rescoring.rescorer_client import rescorer_status
 from gem_ray.scoring.rescoring.scores import read_scores
 from gem_ray.scoring.serving.application import app_name, start_scorer
-from gem_ray.scoring.serving.deployment import ServeScorer
+from gem_ray.scoring.serving.serve_scorer import ServeScorer
 from gem_ray.scoring.serving.service import scoring_service
 from gem_ray.storage import Storage
 

@@ -28,7 +28,8 @@ from gem_ray.scoring.asking.questions import Questioner
 from gem_ray.scoring.checking.scanning import run_scan
 from gem_ray.scoring.rescoring.scores import read_scores
 from gem_ray.scoring.serving.application import app_name, start_scorer, stop_scorer
-from gem_ray.scoring.serving.deployment import ServeScorer, vllm_scorer
+from gem_ray.scoring.serving.deployment import vllm_scorer
+from gem_ray.scoring.serving.serve_scorer import ServeScorer
 from gem_ray.storage import Storage
 
 pytestmark = [pytest.mark.ray, pytest.mark.vllm, pytest.mark.slow, pytest.mark.timeout(600)]

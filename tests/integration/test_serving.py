@@ -22,7 +22,8 @@ from gem_ray.messages.questions import ScoreAnswer, ScoreRequest
 from gem_ray.scoring.asking.model_files import NANO_FOLDER
 from gem_ray.scoring.asking.scripted import ScriptedScorer, answer_of_value
 from gem_ray.scoring.serving.application import app_name, change_mllm, start_scorer, stop_scorer
-from gem_ray.scoring.serving.deployment import DEPLOYMENT, ServedScorer, ServeScorer
+from gem_ray.scoring.serving.deployment import DEPLOYMENT, ServedScorer
+from gem_ray.scoring.serving.serve_scorer import ServeScorer
 from gem_ray.train.ray_session import start_ray
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]

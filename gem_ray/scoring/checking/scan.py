@@ -34,7 +34,7 @@ from gem_ray.scoring.asking.asker import Asker, ModelChanged
 from gem_ray.scoring.asking.patience import with_patience
 from gem_ray.scoring.asking.prompts import NUM_DIGITS, validate_attributes
 from gem_ray.scoring.rescoring.scores import ScoreTable, write_scores
-from gem_ray.scoring.serving.deployment import ServeScorer
+from gem_ray.scoring.serving.serve_scorer import ServeScorer
 from gem_ray.storage import Storage
 
 FOLDER = "scan"

@@ -16,7 +16,7 @@ import ray
 import torch
 from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 
-from gem_ray.config import GemConfig, ScoringConfig
+from gem_ray.config import GemConfig
 from gem_ray.config_json import config_from_json, config_to_json
 from gem_ray.errors import ScorerError
 from gem_ray.graph.staleness import Staleness
@@ -29,7 +29,7 @@ from gem_ray.scoring.looking.samples import CheckpointSamples
 from gem_ray.scoring.looking.traversals import CheckpointTraversals
 from gem_ray.scoring.rescoring.loop import Rescoring
 from gem_ray.scoring.rescoring.rescorer_client import NAMESPACE, STOP_S, actor_name, stop_rescorer
-from gem_ray.scoring.serving.deployment import ServeScorer
+from gem_ray.scoring.serving.serve_scorer import ServeScorer
 from gem_ray.storage import Storage
 from gem_ray.structured_log import configure
 from gem_ray.telemetry import add_count, observe, set_gauge
@@ -55,12 +55,13 @@ class Rescorer:
         config = config_from_json(config_json)
         configure(config.run.log_format, run=config.run.name)
         images = DataImages(data, config.data.holdout)
+        self._scorer = ServeScorer(app, config.scoring.deadline_s)
         self._rescoring = Rescoring(
             config.scoring,
             run,
             tuple(config.model.attributes),
             Staleness(config.graph.max_staleness),
-            scorer=ServeScorer(app, config.scoring.deadline_s),
+            scorer=self._scorer,
             store=connect_store(config.run.name, run),
             images=images,
             traversals=CheckpointTraversals(run, config.scoring.traversal_steps, images),
@@ -70,7 +71,7 @@ class Rescorer:
             count=partial(add_count, run=config.run.name),
             observe=partial(observe, run=config.run.name),
         )
-        self._run_name, self._scoring = config.run.name, config.scoring
+        self._run_name, self._budget = config.run.name, config.scoring.questions_per_minute
         self._loop = asyncio.new_event_loop()
         self._task: asyncio.Task[None] | None = None
         self._thread = threading.Thread(target=self._work, name="rescoring", daemon=True)
@@ -106,19 +107,19 @@ class Rescorer:
     async def _export(self) -> None:
         """Keep the gauges up to date, also while nothing is answered."""
         while True:
-            record_status(self._rescoring.status(), self._run_name, self._scoring)
+            record_status(self._rescoring.status(), self._run_name, self._budget, self._scorer.deadline_s)
             await asyncio.sleep(EXPORT_EVERY_S)
 
 
-def record_status(status: RescorerStatus, run_name: str, scoring: ScoringConfig) -> None:
-    """Export how far a rescorer is."""
+def record_status(status: RescorerStatus, run_name: str, questions_per_minute: float, deadline_s: float) -> None:
+    """Export how far a rescorer is, and what it goes by."""
+    set_gauge("gem_question_deadline_seconds", deadline_s, run=run_name)
     set_gauge("gem_scoring_waiting", float(status.phase == "waiting"), run=run_name)
     set_gauge("gem_questions_under_way", status.cost.under_way, run=run_name)
     set_gauge("gem_scoring_images", status.images_scored, run=run_name)
     set_gauge("gem_scoring_rounds", status.rounds, run=run_name)
-    set_gauge("gem_question_deadline_seconds", scoring.deadline_s, run=run_name)
     if status.budget_left is not None:
-        set_gauge("gem_scoring_budget", scoring.questions_per_minute, run=run_name)
+        set_gauge("gem_scoring_budget", questions_per_minute, run=run_name)
         set_gauge("gem_scoring_budget_left", status.budget_left, run=run_name)
 
 

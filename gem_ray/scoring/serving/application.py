@@ -20,14 +20,8 @@ from gem_ray.errors import ConfigError, ScorerError
 from gem_ray.placement import label_selector
 from gem_ray.scoring.asking.calibration import grey_request
 from gem_ray.scoring.asking.model_files import check_questions, model_fingerprint, resolve_model
-from gem_ray.scoring.serving.deployment import (
-    ServedScorer,
-    ServeScorer,
-    build_app,
-    replica_state,
-    replica_states,
-    vllm_scorer,
-)
+from gem_ray.scoring.serving.deployment import ServedScorer, build_app, replica_state, replica_states, vllm_scorer
+from gem_ray.scoring.serving.serve_scorer import ServeScorer
 from gem_ray.structured_log import say
 
 log = logging.getLogger(__name__)

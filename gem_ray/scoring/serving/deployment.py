@@ -1,34 +1,27 @@
-"""The MLLM as a Ray Serve deployment, and the scorer that calls it through a handle.
+"""The MLLM as a Ray Serve deployment.
 
-The class is plain and decorated at build time. One call carries a batch of questions; every call has a deadline, since
-Serve handles have none, and queues are bounded on both sides. There is no HTTP route: only handles reach the model.
+The class is plain and decorated at build time. One call carries a batch of questions; every call has a deadline, and
+queues are bounded. There is no HTTP route: only handles reach the model, see ``serve_scorer.ServeScorer``.
 """
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
-import logging
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from ray import serve
-from ray.exceptions import RayError
 from ray.serve.config import AutoscalingConfig
-from ray.serve.exceptions import BackPressureError, RayServeException
-from ray.serve.handle import DeploymentHandle
 
 from gem_ray.config import ScoringConfig
-from gem_ray.errors import ScorerBusyError, ScorerError
 from gem_ray.messages.questions import Request, ScoreAnswer, StripAnswer, StripRequest
 from gem_ray.placement import label_selector
 from gem_ray.scoring.asking.vllm_scorer import VLLMScorer
 
-log = logging.getLogger(__name__)
 DEPLOYMENT = "mllm"
 # The engine ends at scoring.deadline_s, with what it has. What waits for it waits longer, or that would never arrive.
 REPLICA_MARGIN_S = 5.0  # until the engine has let go of what is late
-CALLER_MARGIN_S = 5.0  # both ways through Serve, with a batch of images
 HEALTH_PERIOD_S = 10.0
 # Three checks in a row have to fail, so a hung engine is found within 100 s where it is idle. A busy one is well for
 # scoring.deadline_s after it last finished a question: found 35 s later, or 100 s where it is idle by then.
@@ -171,79 +164,3 @@ def replica_state(app: str) -> str:
     """The same in words."""
     states = replica_states(app).items()
     return ", ".join(f"{count} {getattr(state, 'value', state)}" for state, count in states) or "no replica yet"
-
-
-class ServeScorer:
-    """The ``Scorer`` behind a Serve application, which may come, go and come back under the same name.
-
-    Args:
-        app: name of the application
-        deadline_s: of the engine, see ``ScoringConfig``; a call waits a margin longer, for a replica included
-    """
-
-    def __init__(self, app: str, deadline_s: float) -> None:
-        self.app, self.deadline_s = app, deadline_s
-        self._handle: DeploymentHandle[Any] | None = None
-
-    async def score(self, requests: Sequence[Request]) -> list[ScoreAnswer]:
-        """See ``scorer.Scorer``.
-
-        Raises:
-            ScorerBusyError: the application refuses further requests at present
-            ScorerError: it is not there, has no replica yet, or does not answer
-        """
-        answers: list[ScoreAnswer] = await self._call("score", list(requests))
-        return answers
-
-    async def describe(self, strips: Sequence[StripRequest]) -> list[StripAnswer]:
-        """See ``vllm_scorer.VLLMScorer.describe``; raises as ``score`` does."""
-        answers: list[StripAnswer] = await self._call("describe", list(strips))
-        return answers
-
-    async def configuration(self) -> ScoringConfig:
-        """The options that some replica was made from; raises as ``score`` does."""
-        return ScoringConfig(**await self._call("configuration"))
-
-    async def role(self) -> str:
-        """Role of the nodes that its replicas lie on, empty for any; raises as ``score`` does."""
-        role: str = await self._call("role")
-        return role
-
-    async def _call(self, method: str, *arguments: Any) -> Any:
-        response, margin_s = None, REPLICA_MARGIN_S + CALLER_MARGIN_S
-        # Looked up once, since that is a call of Serve's controller (3 ms), and again after whatever went wrong: the
-        # handle of an application that is deleted fails at once, and works again where it is back under its name.
-        done = False
-        try:
-            handle = self._handle or await asyncio.to_thread(serve.get_app_handle, self.app)
-            self._handle = handle
-            async with asyncio.timeout(self.deadline_s + margin_s):
-                response = getattr(handle, method).remote(*arguments)
-                answer = await response
-            done = True
-            return answer
-        except TimeoutError as error:
-            if response is not None:
-                response.cancel()
-            raise ScorerError(
-                f"no answer from the Serve application {self.app!r} within scoring.deadline_s={self.deadline_s:g} s "
-                f"and {margin_s:g} s more ({await asyncio.to_thread(_state_or_fault, self.app)}); see `serve status`"
-            ) from error
-        except BackPressureError as error:
-            raise ScorerBusyError(
-                f"the Serve application {self.app!r} has no room for another request; raise scoring.max_replicas or "
-                "scoring.max_queued_requests"
-            ) from error
-        except (RayServeException, RayError) as error:
-            cause = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
-            raise ScorerError(f"the Serve application {self.app!r} cannot answer: {cause}") from error
-        finally:
-            if not done:
-                self._handle = None
-
-
-def _state_or_fault(app: str) -> str:
-    try:
-        return replica_state(app)
-    except (RayServeException, RayError, TimeoutError) as error:
-        return f"Serve does not say why: {type(error).__name__}"

@@ -23,6 +23,13 @@ def test_ours_is_compared_with_the_fastest_of_theirs_and_with_our_own_bare_step(
     assert not found["own_ray_train"].met
 
 
+def test_a_peer_in_bf16_is_shown_beside_ours_and_is_not_the_one_in_fp32_that_the_target_is_about() -> None:
+    found = {ratio.name: ratio for ratio in compared({**CPU, "lightning_bf16": [0.3] * 5}, 128)}
+    assert "over bare, the fastest" in found["peers_ray_train"].what
+    assert found["peers_alike"].median == 0.5
+    assert found["peers_alike"].target is None
+
+
 def test_without_peers_only_our_own_are_compared() -> None:
     ours = {name: CPU[name] for name in ("bf16", "one_batch")}
     assert [ratio.name for ratio in compared(ours, 128)] == ["own_bf16"]

@@ -55,6 +55,12 @@ def test_a_control_that_does_not_hear_of_its_pause_has_not_moved() -> None:
     assert not control.met
 
 
+def test_what_was_done_more_often_to_be_long_enough_is_reckoned_as_if_it_had_not() -> None:
+    figure, control = figures("x", "", measured(1.0, 2.0).as_often(4), 1, "calls/s")
+    assert figure.median == pytest.approx(8.0)
+    assert control.median == pytest.approx(1 / 1.3, abs=1e-4)
+
+
 def test_every_other_round_goes_backwards_and_the_first_calls_do_not_count() -> None:
     order: list[str] = []
     in_turn(lambda pause_s: order.append("planted" if pause_s else "a"), lambda: order.append("b"), 2, 1, share=0.0)

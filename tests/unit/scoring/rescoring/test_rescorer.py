@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from gem_ray.config import ScoringConfig
 from gem_ray.messages.rescorer import Cost, RescorerStatus
 from gem_ray.scoring.rescoring.rescorer import record_status
 
@@ -15,7 +14,7 @@ STATUS = RescorerStatus(
 
 
 def test_a_status_is_exported_with_the_budget_where_there_is_one(recorded):
-    record_status(STATUS, "faces", ScoringConfig(questions_per_minute=600, deadline_s=90.0))
+    record_status(STATUS, "faces", 600, 90.0)
     assert {name: value for name, value, labels in recorded if labels == {"run": "faces"}} == {
         "gem_scoring_waiting": 1.0,
         "gem_questions_under_way": 2,
@@ -26,6 +25,6 @@ def test_a_status_is_exported_with_the_budget_where_there_is_one(recorded):
         "gem_scoring_budget_left": 40,
     }
     recorded.clear()
-    record_status(replace(STATUS, phase="rounds", budget_left=None), "faces", ScoringConfig())
+    record_status(replace(STATUS, phase="rounds", budget_left=None), "faces", 0, 60.0)
     assert ("gem_scoring_waiting", 0.0, {"run": "faces"}) in recorded
     assert [name for name, _, _ in recorded if "budget" in name] == []

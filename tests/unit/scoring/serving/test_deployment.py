@@ -1,24 +1,14 @@
-"""How the MLLM's deployment follows its queue, for every shipped size of model, and how long who waits for it waits."""
+"""How the MLLM's deployment follows its queue, for every shipped size of model, and where its replicas lie."""
 
 from __future__ import annotations
 
-import asyncio
-import dataclasses
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import yaml
 
 from gem_ray.config import ScoringConfig
-from gem_ray.data.faces import ATTRIBUTES
-from gem_ray.errors import ScorerError
-from gem_ray.messages.questions import Request, ScoreAnswer
-from gem_ray.scoring.asking.calibration import grey_request
-from gem_ray.scoring.asking.prompts import missing
-from gem_ray.scoring.asking.scripted import ScriptedScorer, answer_of_value
-from gem_ray.scoring.serving import deployment
-from gem_ray.scoring.serving.deployment import DEPLOYMENT, MLLM, ServeScorer, autoscaling, build_app
+from gem_ray.scoring.serving.deployment import DEPLOYMENT, autoscaling, build_app
 
 SHIPPED = sorted((Path(__file__).parents[4] / "configs" / "mllm").glob("*.yaml"))
 
@@ -60,54 +50,3 @@ def test_replicas_lie_on_nodes_of_their_role_and_without_one_anywhere():
     assert (placed["label_selector"], placed["num_cpus"]) == ({"gem-ray/role": "mllm"}, 2)
     anywhere = build_app(ScoringConfig())._bound_deployment._replica_config.ray_actor_options
     assert "label_selector" not in anywhere
-
-
-DEADLINE_S = 0.1
-REQUESTS: list[Request] = [grey_request(name) for name in ATTRIBUTES]
-
-
-class LateEngine(ScriptedScorer):
-    """Gives up at its deadline, as the real one does, and needs a moment for that."""
-
-    def __init__(self, seconds: float) -> None:
-        super().__init__(lambda request: answer_of_value(1) if request == REQUESTS[0] else missing("deadline"))
-        self._delay_s = DEADLINE_S + seconds
-
-    def shutdown(self) -> None:
-        """Nothing was started."""
-
-
-def replica_of(engine: LateEngine) -> MLLM:
-    return MLLM(dataclasses.asdict(ScoringConfig(deadline_s=DEADLINE_S)), lambda _: engine)
-
-
-def scorer_of(replica: MLLM) -> ServeScorer:
-    """A caller of a replica in this very process."""
-    scorer = ServeScorer("app", DEADLINE_S)
-    call = SimpleNamespace(remote=lambda requests: asyncio.ensure_future(replica.score(requests)))
-    scorer._handle = SimpleNamespace(score=call)
-    return scorer
-
-
-def failures(answers: list[ScoreAnswer]) -> list[str | None]:
-    return [answer.failure for answer in answers]
-
-
-def test_what_the_engine_has_at_its_deadline_reaches_the_caller():
-    answers = asyncio.run(scorer_of(replica_of(LateEngine(0.1))).score(REQUESTS))
-    assert failures(answers) == [None, *["deadline"] * (len(REQUESTS) - 1)]
-
-
-def test_a_replica_waits_for_its_engine_no_longer_than_its_margin(monkeypatch):
-    monkeypatch.setattr(deployment, "REPLICA_MARGIN_S", 0.05)
-    with pytest.raises(TimeoutError):
-        asyncio.run(replica_of(LateEngine(60)).score(REQUESTS))
-
-
-def test_a_caller_waits_longer_than_the_replica_and_not_for_ever(monkeypatch):
-    monkeypatch.setattr(deployment, "replica_state", lambda _: "1 RUNNING")
-    monkeypatch.setattr(deployment, "CALLER_MARGIN_S", 0.05)
-    replica = replica_of(LateEngine(60))
-    monkeypatch.setattr(deployment, "REPLICA_MARGIN_S", 0.05)
-    with pytest.raises(ScorerError, match=r"deadline_s=0\.1 s and 0\.1 s more \(1 RUNNING\)"):
-        asyncio.run(scorer_of(SimpleNamespace(score=replica.scorer.score)).score(REQUESTS))
