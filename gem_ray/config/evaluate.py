@@ -57,6 +57,7 @@ class EvaluateConfig:
             self.sample_images == 0 or self.sample_images >= 50,
             f"evaluate.sample_images={self.sample_images} shows no relation; give at least 50, or 0 for none",
         )
+        check(self.seed >= 0, f"evaluate.seed={self.seed} must not be negative")
         check(self.workers >= 1, f"evaluate.workers={self.workers} must be at least 1")
         check(
             self.num_images == 0 or self.num_images >= 50,

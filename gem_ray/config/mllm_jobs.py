@@ -33,6 +33,8 @@ class PretrainConfig:
     def __post_init__(self) -> None:
         for name in ("steps", "batch_images", "checkpoint_every_steps", "num_threads"):
             check(getattr(self, name) >= 1, f"pretrain.{name}={getattr(self, name)} must be at least 1")
+        check(self.seed >= 0, f"pretrain.seed={self.seed} must not be negative")
+        check(self.log_every_s >= 0, f"pretrain.log_every_s={self.log_every_s} must not be negative")
         check(self.learning_rate > 0, f"pretrain.learning_rate={self.learning_rate} must be positive")
 
 
@@ -56,6 +58,7 @@ class CheckConfig:
 
     def __post_init__(self) -> None:
         one_of("check.split", self.split, ("all", "train", "valid", "test"))
+        check(self.seed >= 0, f"check.seed={self.seed} must not be negative")
         check(self.images >= 0, f"check.images={self.images} must not be negative; 0 takes all photographs")
         check(self.images > 0 or self.source != "faces", "check.images=0 with check.source=faces: say how many to draw")
 

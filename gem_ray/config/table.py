@@ -37,6 +37,7 @@ class TableConfig:
             values = getattr(self, name)
             check(len(values) >= 1, f"table.{name} is empty: a table needs at least one")
             check(len(set(values)) == len(values), f"table.{name}={values} names something twice")
+        check(min(self.seeds) >= 0, f"table.seeds={self.seeds} must not be negative")
         check(self.parallel >= 0, f"table.parallel={self.parallel} must not be negative; 0 chooses by the cluster")
         check(
             self.reference in ("", *self.methods),

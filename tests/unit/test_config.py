@@ -12,7 +12,9 @@ import pytest
 
 from gem_ray import config as options
 from gem_ray.config import (
+    CheckConfig,
     DataConfig,
+    EvaluateConfig,
     GemConfig,
     GraphConfig,
     ModelConfig,
@@ -22,6 +24,7 @@ from gem_ray.config import (
     RunConfig,
     ScoringConfig,
     StorageConfig,
+    TableConfig,
     TrainConfig,
 )
 from gem_ray.errors import ConfigError
@@ -173,6 +176,11 @@ def test_combinations_at_their_limit_are_allowed():
         (ScoringConfig, "scorer", "gpt"),
         (PretrainConfig, "num_threads", 0),
         (PretrainConfig, "learning_rate", -1.0),
+        (PretrainConfig, "log_every_s", -1.0),
+        (PretrainConfig, "seed", -1),
+        (CheckConfig, "seed", -1),
+        (EvaluateConfig, "seed", -1),
+        (TableConfig, "seeds", [0, -1]),
     ],
 )
 def test_a_value_out_of_range_is_refused_by_its_name(cls, name, value):
