@@ -48,7 +48,7 @@ def with_retries(what: str, action: Callable[[], T], uri: str, config: StorageCo
                     f"cannot {what} in {uri}: no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
                     "give the machine a role, or set storage.anonymous=true for a public bucket"
                 ) from error
-            pause_s = min(8.0, 0.2 * 2**attempt) * random.uniform(0.5, 1.0)
+            pause_s = 0.0 if _is_damaged(error) else min(8.0, 0.2 * 2**attempt) * random.uniform(0.5, 1.0)
             over = attempt == config.attempts or time.monotonic() + pause_s > end
             last = over or isinstance(error, PERMANENT) or is_local
             operation = what.split(maxsplit=1)[0]
@@ -70,6 +70,13 @@ def _faults() -> tuple[type[Exception], ...]:
     from botocore.exceptions import BotoCoreError, ClientError
 
     return OSError, BotoCoreError, ClientError, HTTPError
+
+
+def _is_damaged(error: Exception) -> bool:
+    """Whether the bytes came and are wrong, of which no server is relieved by waiting."""
+    from botocore.exceptions import FlexibleChecksumError
+
+    return isinstance(error, FlexibleChecksumError)
 
 
 def _has_no_credentials(error: Exception) -> bool:

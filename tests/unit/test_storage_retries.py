@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from botocore.exceptions import NoCredentialsError
+from botocore.exceptions import FlexibleChecksumError, NoCredentialsError
 
 from gem_ray.config import StorageConfig
 from gem_ray.errors import ConfigError, StorageError
@@ -52,6 +52,22 @@ def test_no_try_begins_after_the_patience(monkeypatch):
     with pytest.raises(StorageError, match=r"try 1 of 50.*nothing came"):
         storage.attempt("ask", silent)
     assert (len(tries), sleeps) == (1, [])
+
+
+def test_bytes_that_came_damaged_are_asked_for_at_once_and_a_busy_server_after_a_pause(monkeypatch):
+    sleeps: list[float] = []
+    monkeypatch.setattr("time.sleep", sleeps.append)
+    damaged = FlexibleChecksumError(error_msg="Expected checksum A66AtQ== did not match calculated checksum: dcSzvQ==")
+    faults = iter([damaged, OSError("503 SlowDown")])
+
+    def flaky() -> str:
+        for fault in faults:
+            raise fault
+        return "answer"
+
+    assert Storage("memory://faults", StorageConfig(attempts=4)).attempt("ask", flaky) == "answer"
+    assert sleeps[0] == 0.0
+    assert sleeps[1] > 0.3
 
 
 def test_errors_that_will_not_pass_are_not_tried_again():
