@@ -106,7 +106,7 @@ def against_torch(ours: Batches, shards: list[tuple[Path, str]], repeats: int) -
 
     turns = in_turn(lambda p: drain(ours, p), lambda: drain(theirs), repeats, BATCHES, PLANTED, tree_cpu_s)
     what = f"an epoch of verified shards through Ray Data over a DataLoader of {WORKERS} workers that verifies nothing"
-    yield from figures("stream_epoch", what, turns, BATCHES * BATCH, "images/CPU s", 0.7)
+    yield from figures("stream_epoch", what, turns, BATCHES * BATCH, "images/CPU s")
     turns = in_turn(
         lambda p: drain(ours, p), lambda: drain(lambda: theirs(True)), repeats, BATCHES, PLANTED, tree_cpu_s
     )
