@@ -91,7 +91,7 @@ def all_documents(
 
 @pytest.fixture
 def simulated_ec2(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
-    """aws.yaml as ``ray up`` prepares it, with the ids of a network in a simulated EC2, which answers meanwhile."""
+    """aws.yaml as ``ray up`` prepares it, filled in for a network in a simulated EC2, which answers meanwhile."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "simulated")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-west-2")
@@ -102,5 +102,7 @@ def simulated_ec2(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
         group = client.create_security_group(GroupName="gem-ray", Description="inside", VpcId=network)["GroupId"]
         for role in ("gem-ray-head", "gem-ray-worker"):
             boto3.client("iam").create_instance_profile(InstanceProfileName=role)
-        text = (CLUSTER / "aws.yaml").read_text().replace("subnet-PRIVATE", subnet).replace("sg-GEM_RAY", group)
+        text = (CLUSTER / "aws.yaml").read_text()
+        for blank, value in {"REGION": "us-west-2", "subnet-PRIVATE": subnet, "sg-GEM_RAY": group}.items():
+            text = text.replace(blank, value)
         yield prepare_config(yaml.safe_load(text))

@@ -106,7 +106,7 @@ def test_every_placeholder_is_explained_in_the_docs(files: dict[str, str]) -> No
         for name, text in files.items()
         if name.startswith("cluster/") and not name.endswith("Dockerfile")
         for word in re.findall(
-            r"\b(OWNER|PROJECT|ACCOUNT|REGION|PRIVATE|GEM_RAY|SSH_PUBLIC_KEY|DATA_BUCKET|DATA_PREFIX|RUN_BUCKET|RUN_PREFIX)\b",
+            r"\b(OWNER|PROJECT|ACCOUNT|REGION|ZONE|PRIVATE|GEM_RAY|SSH_PUBLIC_KEY|DATA_BUCKET|DATA_PREFIX|RUN_BUCKET|RUN_PREFIX)\b",
             text,
         )
     }
