@@ -15,9 +15,11 @@ import pytest
 import ray
 import s3fs
 
-from gem_ray.config import StorageConfig
+from gem_ray.config import GemConfig, StorageConfig
+from gem_ray.storage import Storage
 from gem_ray.train.ray_session import start_ray
 from kit.sockets import free_port
+from tests.integration.small_run import make_config, write_data, write_run
 
 
 @pytest.fixture(scope="module")
@@ -76,3 +78,16 @@ def s3_bucket(s3_url: str, s3_credentials: None) -> tuple[str, StorageConfig]:
     name = f"bucket-{time.monotonic_ns()}"
     boto3.client("s3", endpoint_url=s3_url).create_bucket(Bucket=name)
     return f"s3://{name}", StorageConfig(endpoint_url=s3_url)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Storage, Storage, GemConfig]:
+    """(run, data, configuration) of a run whose report has been written."""
+    folder = tmp_path_factory.mktemp("runs")
+    config = make_config(folder)
+    run = write_run(folder, config, write_data(folder))
+    data = Storage(config.data.uri, config.storage)
+    from gem_ray.evaluation.report import write_report  # seconds that no other test has to wait for
+
+    write_report(run, data, config)
+    return run, data, config

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import re
@@ -10,20 +9,17 @@ import subprocess
 import sys
 from dataclasses import replace
 from html.parser import HTMLParser
-from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
-from gem_ray.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from gem_ray.config import CheckConfig, DataConfig, GemConfig, ModelConfig, RunConfig, ScoringConfig, TrainConfig
+from gem_ray.checkpoint import load_checkpoint, save_checkpoint
+from gem_ray.config import CheckConfig, GemConfig, ModelConfig, ScoringConfig
 from gem_ray.config_json import config_to_json
-from gem_ray.data.faces import ATTRIBUTES, face, true_strength
-from gem_ray.data.manifest import Manifest, ShardEntry, write_manifest
+from gem_ray.data.faces import ATTRIBUTES
 from gem_ray.data.shards import encode_shard
 from gem_ray.errors import DataError
-from gem_ray.evaluation.evaluate import evaluate, read_rows, readings_of_scores
+from gem_ray.evaluation.evaluate import evaluate
 from gem_ray.evaluation.evaluation_facts import (
     EvaluationFacts,
     HealthFacts,
@@ -37,111 +33,21 @@ from gem_ray.evaluation.report import Shown, format_summary, render, write_repor
 from gem_ray.evaluation.summarize import summarize
 from gem_ray.graph.actor import GraphStore
 from gem_ray.graph.disgraph import DisGraph
-from gem_ray.graph.layers import Layer
 from gem_ray.messages.graph import EdgeUpdate, EvidenceKind, Push
-from gem_ray.messages.questions import ScoreAnswer
-from gem_ray.models.gem import Gem
 from gem_ray.scoring.asking.model_files import model_fingerprint
 from gem_ray.scoring.checking.agreement import Interval
 from gem_ray.scoring.checking.checks import AttributeCheck, Check, write_check
-from gem_ray.scoring.rescoring.scores import ScoreTable, write_scores
 from gem_ray.storage import Storage
-from gem_ray.train.step import Inputs, build_parts, state_tensors, train_step
+from tests.integration.small_run import (
+    SIDE,
+    STEPS,
+    copied,
+    make_config,
+    write_data,
+    write_run,
+)
 
-NUM_IMAGES, HOLDOUT, SIDE, STEPS, SCORED = 240, 80, 32, 40, 64
 VOID_TAGS = {"meta", "img", "br", "link", "input"}
-
-
-def make_config(folder: Path, **options: object) -> GemConfig:
-    return GemConfig(
-        run=RunConfig(name="small", uri=str(folder)),
-        data=DataConfig(uri=str(folder / "data"), batch_size=32, holdout=HOLDOUT),
-        train=TrainConfig(steps=STEPS),
-        **options,  # type: ignore[arg-type]
-    )
-
-
-def write_data(folder: Path, attributes: tuple[str, ...] | None = ATTRIBUTES, source: str = "faces") -> np.ndarray:
-    """Three shards of drawn faces; their attributes float64 [N, 6]."""
-    faces = [face(0, index, SIDE) for index in range(NUM_IMAGES)]
-    images, values = np.stack([image for image, _ in faces]), np.stack([value for _, value in faces])
-    data, entries = Storage(str(folder / "data"), GemConfig().storage), []
-    for number, part in enumerate(np.array_split(np.arange(NUM_IMAGES), [100, 170])):
-        content = encode_shard(images[part], part, values[part] if attributes else None, attributes or ())
-        name, digest = f"shard_{number}.parquet", hashlib.sha256(content).hexdigest()
-        data.write_bytes(name, content)
-        entries.append(ShardEntry(name=name, count=len(part), num_bytes=len(content), sha256=digest))
-    write_manifest(
-        data,
-        Manifest(
-            shape=(SIDE, SIDE, 3), shards=tuple(entries), source=source, attributes=attributes, seed=0, num_skipped=0,
-            settings={},
-        ),
-    )  # fmt: skip
-    return values
-
-
-def write_run(folder: Path, config: GemConfig, values: np.ndarray) -> Storage:
-    """A run of a few real steps, with a score table, a graph near the truth, and a history."""
-    run = Storage(str(folder / "small"), config.storage)
-    digits = np.round(values[:SCORED] * 5).astype(int)
-    answers = [
-        ScoreAnswer(probabilities=None if (i, j) == (3, 2) else tuple(np.eye(6)[digits[i, j]]), digit_mass=0.9)
-        for i in range(SCORED)
-        for j in range(6)
-    ]
-    order = np.random.default_rng(0).permutation(SCORED)
-    table = ScoreTable.empty(ATTRIBUTES).extended(order, [answers[6 * i + j] for i in order for j in range(6)])
-    error = np.full((6, 6), 0.05)
-    error[0, 1] = np.inf
-    shown = 0.5 * true_strength()
-    np.fill_diagonal(shown, np.nan)
-    graph = DisGraph.from_strength(ATTRIBUTES, true_strength() + 0.01 * (1 - np.eye(6)), error)
-    n = len(ATTRIBUTES)
-    scored = dataclasses.replace(
-        graph.layers[EvidenceKind.SCORES],
-        evidence=tuple(tuple("scan-1.json" if i != j else "" for j in range(n)) for i in range(n)),
-    )
-    traversed = dataclasses.replace(Layer.unknown(n), value=shown, standard_error=np.where(np.eye(n), np.inf, 0.1))
-    of_model = dict.fromkeys((EvidenceKind.TRAVERSALS, EvidenceKind.SAMPLES), traversed)
-    layers = {**graph.layers, EvidenceKind.SCORES: scored, **of_model}
-    graph = dataclasses.replace(graph, version=4, layers=layers, scores=write_scores(run, table, "nano"))
-    parts = build_parts(config, SIDE, torch.device("cpu"))
-    strength, confidence = (torch.tensor(m, dtype=torch.float32) for m in (graph.strength, graph.confidence))
-    lines: list[dict[str, object]] = [{"event": "graph", "step": 10, "version": 4}]
-    images = (
-        torch.from_numpy(np.stack([face(0, index, SIDE)[0] for index in range(32)])).permute(0, 3, 1, 2).float() / 255
-    )
-    for step in range(STEPS):
-        noise = torch.randn(32, 32, generator=torch.Generator().manual_seed(step))
-        terms, _, _ = train_step(
-            parts, Inputs(images, noise, None, strength, confidence, None, None, step), config.objective
-        )
-        lines.append(
-            {
-                "step": step, **{name: float(value) for name, value in terms._asdict().items()}, "discriminator": None,
-                "time": float(step), "epoch": step / 5, "kl_nodes": [0.1] * 6, "kl_residual": 1, "images_per_s": 320,
-                "graph_version": 4, "graph_age_s": 1.0, "questions_asked": 384, "questions_missing": 1, "beta": 1.0,
-            }
-        )  # fmt: skip
-    model, optimizer = state_tensors(parts)
-    state = {"config": config_to_json(config), "image_size": SIDE}
-    checkpoint = Checkpoint(step=STEPS, model=model, optimizer=optimizer, graph_json=graph.to_json(), state=state)
-    save_checkpoint(run, checkpoint, keep=3)
-    run.write_bytes("metrics.jsonl", "".join(json.dumps(line) + "\n" for line in lines).encode())
-    run.write_bytes("config.json", config_to_json(config).encode())
-    return run
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Storage, Storage, GemConfig]:
-    """(run, data, configuration) of a run whose report has been written."""
-    folder = tmp_path_factory.mktemp("runs")
-    config = make_config(folder)
-    run = write_run(folder, config, write_data(folder))
-    data = Storage(config.data.uri, config.storage)
-    write_report(run, data, config)
-    return run, data, config
 
 
 class Page(HTMLParser):
@@ -294,69 +200,6 @@ def test_a_run_whose_decoder_is_deaf_is_told_so_before_anything_else(finished, t
     assert "the decoder ignores the code" not in run.read_bytes("report.html").decode()
 
 
-def copied(run: Storage, folder: Path, config: GemConfig) -> Storage:
-    """Another run with the same files."""
-    copy = Storage(str(folder / "small"), config.storage)
-    for name in run.list():
-        copy.write_bytes(name, run.read_bytes(name))
-    return copy
-
-
-def test_the_summary_holds_the_numbers_that_can_be_computed_again(finished):
-    run, _, config = finished
-    summary = json.loads(run.read_bytes("summary.json"))
-    model = Gem(config.model, SIDE)
-    checkpoint = load_checkpoint(run)
-    model.load_state_dict({name[4:]: value for name, value in checkpoint.model.items()})
-    images = np.stack([face(0, index, SIDE)[0] for index in range(NUM_IMAGES - HOLDOUT, NUM_IMAGES)])
-    x = torch.from_numpy(images).permute(0, 3, 1, 2) / 255
-    strength = torch.tensor(DisGraph.from_json(checkpoint.graph_json).strength, dtype=torch.float32)
-    with torch.no_grad():
-        mu, logvar = model.encode(x)
-        reconstructed = model.images(model.decode(model.relate(mu, strength)))
-        kl = 0.5 * (mu**2 + logvar.exp() - logvar - 1).mean(dim=0)
-    assert summary["quality"]["mse"] == pytest.approx(float(((x - reconstructed) ** 2).mean()), rel=1e-4)
-    assert summary["quality"]["kl_per_latent"] == pytest.approx(kl.tolist(), rel=1e-3, abs=1e-6)
-    assert summary["nodes"][2]["kl_nats"] == pytest.approx(float(kl[2]), rel=1e-3, abs=1e-6)
-    # The graph was made as the truth plus .01.
-    assert summary["graph"]["agreement"]["mean_absolute_difference"] == pytest.approx(0.01)
-    assert summary["graph"]["agreement"]["sign_agreement"] == 1.0
-    assert summary["graph"]["agreement"]["direction_agreement"] == 1.0
-    assert summary["run"]["training_s"] == pytest.approx(STEPS * 32 / 320)
-    assert summary["graph"]["known"] == pytest.approx(29 / 30)
-    scoring = summary["scoring"]
-    assert (scoring["asked"], scoring["missing"], scoring["images_scored"]) == (384, 1, SCORED)
-    assert scoring["digit_mass"] == pytest.approx(0.9)
-    assert scoring["total"] is None, "the counters of costs are not in this history"
-
-
-def test_what_the_mllm_said_and_did_not_say_is_in_the_summary_by_attribute(finished):
-    run, _, _ = finished
-    scoring = json.loads(run.read_bytes("summary.json"))["scoring"]
-    digits = np.round(np.stack([face(0, index, SIDE)[1] for index in range(SCORED)]) * 5)
-    rates = {entry["name"]: entry for entry in scoring["attributes"]}
-    assert rates["bald"]["zero_rate"] == pytest.approx((digits[:, 1] == 0).mean())
-    assert rates["male"]["failure_rate"] == pytest.approx(1 / SCORED)
-    assert scoring["failure_rate"] == pytest.approx(1 / (6 * SCORED))
-
-
-def test_fidelity_and_noise_are_told_edge_by_edge(finished):
-    run, _, _ = finished
-    graph = json.loads(run.read_bytes("summary.json"))["graph"]
-    off_diagonal = ~np.eye(6, dtype=bool)
-    off_diagonal[0, 1] = False  # that edge has no evidence
-    gap = np.abs(0.5 * true_strength() - (true_strength() + 0.01))[off_diagonal].mean()
-    assert graph["fidelity_gap"] == graph["traversal_gap"] == pytest.approx(gap)
-    assert graph["fidelity_noise"] == pytest.approx(np.sqrt(2 / np.pi) * np.hypot(0.1, 0.05))
-    edges = {(edge["source"], edge["target"]): edge for edge in graph["relations"]}
-    assert edges["beard", "male"]["fidelity"] == pytest.approx(0.5 * true_strength()[3, 2] + 0.01)
-    assert not edges["beard", "male"]["may_be_noise"]
-    assert edges["bangs", "bald"]["may_be_noise"]
-    assert edges["bangs", "bald"]["low"] is None
-    strongest = [abs(edge["strength"]) for edge in graph["relations"][::2]]
-    assert strongest == sorted(strongest, reverse=True)
-
-
 @pytest.mark.slow
 def test_costs_and_looks_of_a_run_with_a_store_are_on_the_page(finished, tmp_path):
     run, data, config = finished
@@ -389,29 +232,6 @@ def test_costs_and_looks_of_a_run_with_a_store_are_on_the_page(finished, tmp_pat
         assert part in words, part
     (beard,) = [edge for edge in summary.graph.relations if (edge.source, edge.target) == ("beard", "male")]
     assert beard.questions == 180
-
-
-def test_scored_images_are_found_by_their_record_numbers_in_any_order(finished):
-    run, data, config = finished
-    found = evaluate(run, data, config)
-    rows = np.array([239, 0, 105, 99, 100, 0])
-    expected = np.stack([face(0, int(index), SIDE)[0] for index in rows])
-    np.testing.assert_array_equal(read_rows(data, found.manifest, rows), expected)
-
-    class AttributeReader(Gem):
-        """An encoder that knows a face by its pixels and answers with its attributes."""
-
-        def encode(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-            known = {face(0, index, SIDE)[0].tobytes(): face(0, index, SIDE)[1] for index in range(SCORED)}
-            pixels = (x * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
-            mu = torch.zeros(len(x), self.latent_dim)
-            mu[:, :6] = torch.tensor(np.stack([known[image.tobytes()] for image in pixels])).float()
-            return mu, mu
-
-    assert found.scores is not None
-    order = readings_of_scores(AttributeReader(config.model, SIDE), data, found.manifest, found.scores).order
-    assert (np.diag(order)[~np.isnan(np.diag(order))] > 0.95).all()
-    assert np.isfinite(np.diag(order)).sum() >= 5
 
 
 @pytest.mark.slow
