@@ -17,6 +17,7 @@ from torch_geometric.utils import dense_to_sparse
 from benchmarks.timing import Ratio, figures, in_turn, spend
 from gem_ray.config import GemConfig, TrainConfig
 from gem_ray.models.gnn import GraphNetwork, normalize_incoming
+from gem_ray.train.allocator import keep_freed_memory
 from gem_ray.train.step import Inputs, build_parts, step_noise, train_step
 
 CPU = torch.device("cpu")
@@ -68,8 +69,9 @@ def step_runner(train: TrainConfig, batch: int, steps: int) -> Callable[[float],
 def propagation(repeats: int) -> Iterator[Ratio]:
     """Dense batched propagation over PyG's sparse one: 40 nodes, 240 edges, batch 256, forward and backward."""
     torch.set_num_threads(1)
+    keep_freed_memory()  # as every worker does
     torch.manual_seed(0)
-    nodes, edges, batch, width, calls, faster = 40, 240, 256, 64, 3, 4
+    nodes, edges, batch, width, calls, faster = 40, 240, 256, 64, 3, 16
     strength = random_strength(nodes, edges)
     layer = GraphNetwork(width, 1, 1)
     sparse_conv = GraphConv(width, width)

@@ -16,11 +16,12 @@ from benchmarks.timing import Ratio, figures, in_turn, spend
 from gem_ray.data.memory import MemoryLoader
 
 BATCH, RECORDS = 256, 16_384
-DECODED = 2  # batches of the slow side in one call; the fast side does FASTER times as many, and is divided by it
+DECODED = 8  # batches of the slow side in one call; the fast side does FASTER times as many, and is divided by it
 FASTER = 40
 GATHERED = 256
 WORKERS = 2
 SETTLE_S = 1.0  # the DataLoader's workers read on for a while, on the cores that the next turn is timed on
+READY = 2 * WORKERS  # batches that lie there by then and cost nothing: so many more are drawn
 
 
 class Files(Dataset[torch.Tensor]):
@@ -60,11 +61,13 @@ def reading(repeats: int) -> Iterator[Ratio]:
         paths = [Path(folder, f"{number:04d}.jpg") for number in range(256)]
         for path, data in zip(paths, jpegs(178, 218, len(paths)), strict=True):
             path.write_bytes(data)
-        endless = Files(paths, BATCH * DECODED * (2 * repeats + 20))
-        decoded: Iterator[torch.Tensor] = iter(DataLoader(endless, BATCH, shuffle=True, num_workers=WORKERS))
+        endless = Files(paths, BATCH * (DECODED + READY) * (repeats + 4))
+        decoded: Iterator[torch.Tensor] = iter(
+            DataLoader(endless, BATCH, shuffle=True, num_workers=WORKERS, prefetch_factor=READY // WORKERS)
+        )
         turns = in_turn(
             lambda pause_s: ours(DECODED * FASTER, pause_s),
-            lambda: [next(decoded) for _ in range(DECODED)],
+            lambda: [next(decoded) for _ in range(DECODED + READY)],
             repeats,
             DECODED * FASTER,
             between=lambda: time.sleep(SETTLE_S),
