@@ -23,7 +23,7 @@ else
 	$(BIN)/python -m pytest --durations=40 tests/integration tests/chaos tests/cluster
 endif
 
-test-slow: setup  ## the long tests: minutes of load, kills and absence
+test-slow: setup  ## the long tests: minutes of load, kills and absence (about 85 minutes)
 	$(BIN)/python -m pytest -m slow $(ARGS)
 
 chaos: setup  ## kills, lost calls, faults of storage, full disks, every port, bombs and hostile files, the long tests too
@@ -38,7 +38,7 @@ check: setup  ## lint, format, types, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: setup  ## ratios on this machine, as JSON lines and a table (about 20 minutes; ARGS="--only training store")
+bench: setup  ## ratios on this machine, as JSON lines and a table (about 25 minutes; ARGS="--only training store")
 	$(BIN)/python -m benchmarks $(ARGS)
 
 bench-check: setup  ## the same against benchmarks/baselines.json: fails on a regression beyond the spread
