@@ -59,7 +59,9 @@ class ServeScorer:
         return role
 
     async def _call(self, method: str, *arguments: Any) -> Any:
-        response, deadline_s, margin_s = None, self.deadline_s, REPLICA_MARGIN_S + CALLER_MARGIN_S
+        handle: DeploymentHandle[Any] | None = None
+        deadline_s, margin_s = self.deadline_s, REPLICA_MARGIN_S + CALLER_MARGIN_S
+        response = None
         # Looked up once, since that is a call of Serve's controller (3 ms), and again after whatever went wrong: the
         # handle of an application that is deleted fails at once, and works again where it is back under its name.
         done = False
@@ -72,9 +74,9 @@ class ServeScorer:
             done = True
             return answer
         except TimeoutError as error:
-            if response is not None:
+            if handle is not None and response is not None:
                 response.cancel()
-                await self._follow_deadline()
+                await self._follow_deadline(handle)
             raise ScorerError(
                 f"no answer from the Serve application {self.app!r} within scoring.deadline_s={deadline_s:g} s "
                 f"and {margin_s:g} s more ({await asyncio.to_thread(_state_or_fault, self.app)}); see `serve status`"
@@ -91,11 +93,10 @@ class ServeScorer:
             if not done:
                 self._handle = None
 
-    async def _follow_deadline(self) -> None:
-        assert self._handle is not None
+    async def _follow_deadline(self, handle: DeploymentHandle[Any]) -> None:
         with contextlib.suppress(RayServeException, RayError, TimeoutError):
             async with asyncio.timeout(DEADLINE_LOOK_S):
-                settings = await self._handle.configuration.remote()
+                settings = await handle.configuration.remote()
             self.deadline_s = settings["deadline_s"]
 
 

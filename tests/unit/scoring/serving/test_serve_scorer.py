@@ -104,3 +104,19 @@ def test_a_caller_keeps_its_deadline_where_no_replica_says_another(monkeypatch):
     with pytest.raises(ScorerError):
         asyncio.run(scorer.score(REQUESTS))
     assert scorer.deadline_s == DEADLINE_S
+
+
+def test_of_calls_under_way_together_each_that_is_not_answered_says_so(monkeypatch):
+    """The first to fail lets go of the handle that the others came by."""
+    monkeypatch.setattr(serve_scorer, "replica_state", lambda _: "1 RUNNING")
+    monkeypatch.setattr(serve_scorer, "REPLICA_MARGIN_S", 0.0)
+    monkeypatch.setattr(serve_scorer, "CALLER_MARGIN_S", 0.0)
+    scorer = scorer_of(without_deadline(replica_of(LateEngine(60))))
+
+    async def one_after_the_other() -> list[object]:
+        first = asyncio.create_task(scorer.score(REQUESTS))
+        await asyncio.sleep(DEADLINE_S / 2)
+        return await asyncio.gather(first, scorer.score(REQUESTS), return_exceptions=True)
+
+    faults = asyncio.run(one_after_the_other())
+    assert [type(fault) for fault in faults] == [ScorerError, ScorerError], faults
