@@ -9,25 +9,15 @@ from __future__ import annotations
 import json
 import os
 import time
-from pathlib import Path
 
 import pytest
 
 from gem_ray.checkpoint import latest_step
-from gem_ray.config import (
-    DataConfig,
-    GemConfig,
-    ModelConfig,
-    ObjectiveConfig,
-    PrepareConfig,
-    RunConfig,
-    ScoringConfig,
-    TrainConfig,
-)
+from gem_ray.config import TrainConfig
 from gem_ray.train.trainer import run_storage
 from kit.plan import ChaosPlan, Execution
 from kit.processes import kill
-from kit.training import Follower, train_beside
+from kit.training import Follower, small_training, train_beside
 
 KILLS = int(os.environ.get("GEM_RAY_GOODPUT_KILLS", "5"))
 SEED, EVERY_S, LOG_EVERY = 16, 60.0, 5
@@ -36,24 +26,6 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(KILLS * 120 + 400),
 ]
-
-
-def make_config(folder: Path) -> GemConfig:
-    return GemConfig(
-        run=RunConfig(uri=str(folder / "runs"), name="goodput"),
-        data=DataConfig(uri=str(folder / "faces"), batch_size=16, holdout=16),
-        prepare=PrepareConfig(num_images=256, image_size=32, shard_mb=1),
-        model=ModelConfig(residual_dim=4),
-        objective=ObjectiveConfig(align_batch=4),
-        train=TrainConfig(
-            steps=10**6,
-            checkpoint_every_steps=10,
-            log_every_steps=LOG_EVERY,
-            max_failures=4 * KILLS,
-            keep_checkpoints=3,
-        ),
-        scoring=ScoringConfig(scorer="none"),
-    )
 
 
 class Killer:
@@ -107,7 +79,10 @@ def formula(killer: Killer, interval: int) -> float:
 
 
 def test_nine_of_ten_steps_count_under_a_kill_a_minute(tmp_path):
-    config = make_config(tmp_path)
+    train = TrainConfig(
+        steps=10**6, checkpoint_every_steps=10, log_every_steps=LOG_EVERY, max_failures=4 * KILLS, keep_checkpoints=3
+    )
+    config = small_training(tmp_path, "goodput", train)
     storage = run_storage(config)
     killer = Killer(Follower(storage))
     train_beside(config, killer.work)

@@ -16,18 +16,7 @@ from typing import Any
 import pytest
 import ray
 
-from gem_ray.config import (
-    DataConfig,
-    GemConfig,
-    GraphConfig,
-    ModelConfig,
-    ObjectiveConfig,
-    PrepareConfig,
-    RunConfig,
-    ScoringConfig,
-    StorageConfig,
-    TrainConfig,
-)
+from gem_ray.config import GraphConfig, StorageConfig, TrainConfig
 from gem_ray.errors import GraphError
 from gem_ray.graph.store import StoreClient, start_store
 from gem_ray.messages.graph import EdgeUpdate, EvidenceKind, Push
@@ -35,24 +24,10 @@ from gem_ray.storage import Storage
 from gem_ray.train.ray_session import start_ray
 from gem_ray.train.trainer import run_storage
 from kit.processes import stopped
-from kit.training import Follower, train_beside
+from kit.training import Follower, small_training, train_beside
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
 STANDS_S, POLL_S, HELD_UP_S = 10.0, 1.0, 0.1
-
-
-def make_config(folder: Path) -> GemConfig:
-    """One worker, whose refresh waits for nothing but the poller; a line of the log for each step."""
-    return GemConfig(
-        run=RunConfig(uri=str(folder / "runs"), name="standstill"),
-        data=DataConfig(uri=str(folder / "faces"), batch_size=16, holdout=16),
-        prepare=PrepareConfig(num_images=256, image_size=32, shard_mb=1),
-        model=ModelConfig(residual_dim=4),
-        objective=ObjectiveConfig(align_batch=4),
-        graph=GraphConfig(poll_every_s=POLL_S, refresh_every_steps=1, max_staleness=50),
-        train=TrainConfig(num_workers=1, steps=10**6, checkpoint_every_steps=1000, log_every_steps=1),
-        scoring=ScoringConfig(scorer="none"),
-    )
 
 
 def push_one(store: StoreClient, number: int, strength: float) -> int:
@@ -99,7 +74,10 @@ class Standstill:
 
 
 def test_no_step_of_a_training_waits_for_a_store_that_stands_still_and_each_tells_how_long_it_has(tmp_path):
-    config = make_config(tmp_path)
+    # One worker, whose look at the graph waits for no other rank; a line of the log for each step.
+    train = TrainConfig(num_workers=1, steps=10**6, checkpoint_every_steps=1000, log_every_steps=1)
+    graph = GraphConfig(poll_every_s=POLL_S, refresh_every_steps=1, max_staleness=50)
+    config = small_training(tmp_path, "standstill", train, graph)
     standstill = Standstill(Follower(run_storage(config)))
     train_beside(config, standstill.work)
     before, during = standstill.lines(during=False), standstill.lines(during=True)

@@ -7,16 +7,41 @@ import signal
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from gem_ray.config import GemConfig
+from gem_ray.config import (
+    DataConfig,
+    GemConfig,
+    GraphConfig,
+    ModelConfig,
+    ObjectiveConfig,
+    PrepareConfig,
+    RunConfig,
+    ScoringConfig,
+    TrainConfig,
+)
 from gem_ray.evaluation.history import read_metrics
 from gem_ray.graph.disgraph import DisGraph
 from gem_ray.storage import Storage
 from gem_ray.train.ray_session import ray_session
 from gem_ray.train.trainer import ensure_data, run_storage, run_training
+
+
+def small_training(folder: Path, name: str, train: TrainConfig, graph: GraphConfig | None = None) -> GemConfig:
+    """Few small faces and no MLLM: steps of some 25 ms."""
+    return GemConfig(
+        run=RunConfig(uri=str(folder / "runs"), name=name),
+        data=DataConfig(uri=str(folder / "faces"), batch_size=16, holdout=16),
+        prepare=PrepareConfig(num_images=256, image_size=32, shard_mb=1),
+        model=ModelConfig(residual_dim=4),
+        objective=ObjectiveConfig(align_batch=4),
+        graph=graph or GraphConfig(),
+        train=train,
+        scoring=ScoringConfig(scorer="none"),
+    )
 
 
 def train_beside(config: GemConfig, disturb: Callable[[], object]) -> None:
